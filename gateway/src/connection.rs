@@ -1,0 +1,394 @@
+//! The loop of one connection, shared by every pipelined byte-stream protocol: read once, parse every complete request
+//! in place, execute, encode all replies in order, write once.
+//!
+//! Invariants:
+//! - Replies leave in the order of their requests. While a ticket is open later requests still start; their replies wait
+//!   behind it.
+//! - Tickets are polled only at the front of the queue, so what they still have to send keeps the order of requests.
+//! - Above [`REPLY_BYTES_SOFT_MAX`] of replies not yet taken by the client nothing more is executed; requests are still
+//!   read, up to [`INPUT_BYTES_MAX`], so that a client that writes all before it reads does not wait for us for ever.
+
+use std::collections::VecDeque;
+use std::future::{Future, pending};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firn_wire::command::Command;
+use firn_wire::exchange::{Session, Sink, Ticket};
+use firn_wire::limits::{PIPELINE_OPEN_MAX, REPLY_BYTES_SOFT_MAX};
+use firn_wire::reply::Reply;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use crate::execute::Execute;
+
+/// Bytes of requests not yet executed above which a connection is no longer read from. A single request may be longer:
+/// it is read to its end.
+pub const INPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a request that has begun may stand still.
+pub const STALL_MAX: Duration = Duration::from_secs(300);
+/// Buffers above this are given back when they are empty.
+const BUFFER_KEEP_BYTES: usize = 64 * 1024;
+const READ_BYTES_MIN: usize = 16 * 1024;
+/// Commands handed over in one submission.
+const SUBMIT_MAX: usize = 1_024;
+
+/// What a protocol makes of the bytes at hand.
+#[derive(Debug)]
+pub enum Next<'a, Shape, Job> {
+    /// They are not a whole request. `total` is how many bytes it takes at least, if that is known, else 0.
+    More {
+        /// Bytes of the request as far as is known.
+        total: usize,
+    },
+    /// A command for the store.
+    Ask {
+        /// Bytes it took.
+        taken: usize,
+        /// The command.
+        command: Command<'a>,
+        /// How its reply is written.
+        shape: Shape,
+    },
+    /// A request the protocol answers itself.
+    Answer {
+        /// Bytes it took.
+        taken: usize,
+        /// The reply's bytes; may be none.
+        reply: std::borrow::Cow<'static, [u8]>,
+    },
+    /// A request of several steps, run by [`Protocol::run`] once everything before it has been answered; what comes after
+    /// it starts when it is done.
+    Run {
+        /// Bytes it took.
+        taken: usize,
+        /// What to do.
+        job: Job,
+    },
+    /// The connection is of no more use: the reply is sent, then it is closed.
+    Close {
+        /// Last words.
+        reply: std::borrow::Cow<'static, [u8]>,
+    },
+}
+
+/// What a job says when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on with the connection.
+    Continue,
+    /// Close it once all is written.
+    Close,
+}
+
+/// One connection's side of a protocol: its parser and whatever it remembers between requests.
+pub trait Protocol: Send + 'static {
+    /// How a reply is written; made when the request is read, since the connection's settings may change before the reply
+    /// is there.
+    type Shape: Send + 'static;
+    /// A request of several steps.
+    type Job: Send + 'static;
+
+    /// Reads the first request of `input`, which is not empty. Never consumes a part of a request.
+    fn next<'a>(&mut self, input: &'a [u8]) -> Next<'a, Self::Shape, Self::Job>;
+
+    /// Appends a reply's bytes.
+    fn encode(shape: &Self::Shape, reply: Reply<'_>, out: &mut Vec<u8>);
+
+    /// Does a job and appends its reply's bytes.
+    fn run(
+        &mut self,
+        job: Self::Job,
+        execute: &dyn Execute,
+        session: &mut Session,
+        out: &mut Vec<u8>,
+    ) -> impl Future<Output = Flow> + Send;
+
+    /// Ends when somebody else wants the connection closed.
+    fn stopped(&self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+}
+
+/// Replies on their way out.
+struct Replies<Shape> {
+    /// Ready to be written.
+    out: Vec<u8>,
+    /// What comes after; empty, or its front is a ticket.
+    behind: VecDeque<Behind<Shape>>,
+    /// Tickets in `behind`.
+    tickets: usize,
+}
+
+enum Behind<Shape> {
+    Ticket(Shape, Ticket),
+    Bytes(Vec<u8>),
+}
+
+impl<Shape> Replies<Shape> {
+    /// Where the next reply's bytes go.
+    fn tail(&mut self) -> &mut Vec<u8> {
+        if self.behind.is_empty() {
+            return &mut self.out;
+        }
+        if !matches!(self.behind.back(), Some(Behind::Bytes(_))) {
+            self.behind.push_back(Behind::Bytes(Vec::new()));
+        }
+        match self.behind.back_mut() {
+            Some(Behind::Bytes(bytes)) => bytes,
+            _ => unreachable!("bytes were pushed to the back above"),
+        }
+    }
+
+    fn push_ticket(&mut self, shape: Shape, ticket: Ticket) {
+        self.behind.push_back(Behind::Ticket(shape, ticket));
+        self.tickets += 1;
+    }
+
+    /// Waits for the front ticket, encodes its reply and everything that is ready behind it. Losing the race of a
+    /// `select!` loses nothing: the ticket stays where it is until it is done.
+    async fn advance<P: Protocol<Shape = Shape>>(&mut self) {
+        let Some(Behind::Ticket(shape, ticket)) = self.behind.front_mut() else {
+            return pending().await;
+        };
+        let reply = ticket.await;
+        P::encode(shape, reply.view(), &mut self.out);
+        self.behind.pop_front();
+        self.tickets -= 1;
+        while let Some(Behind::Bytes(bytes)) = self.behind.front_mut() {
+            self.out.append(bytes);
+            self.behind.pop_front();
+        }
+    }
+
+    fn may_take_more(&self) -> bool {
+        self.out.len() < REPLY_BYTES_SOFT_MAX && self.tickets < PIPELINE_OPEN_MAX
+    }
+}
+
+/// A submission's way into the replies.
+struct Slots<'r, P: Protocol> {
+    replies: &'r mut Replies<P::Shape>,
+    shapes: std::vec::Drain<'r, P::Shape>,
+    next: usize,
+}
+
+impl<P: Protocol> Slots<'_, P> {
+    fn shape(&mut self, slot: usize) -> P::Shape {
+        assert_eq!(slot, self.next, "slots are filled once and in order");
+        self.next += 1;
+        self.shapes.next().expect("a shape per command")
+    }
+}
+
+impl<P: Protocol> Sink for Slots<'_, P> {
+    fn put(&mut self, slot: usize, reply: Reply<'_>) {
+        let shape = self.shape(slot);
+        P::encode(&shape, reply, self.replies.tail());
+    }
+    fn wait(&mut self, slot: usize, ticket: Ticket) {
+        let shape = self.shape(slot);
+        self.replies.push_ticket(shape, ticket);
+    }
+}
+
+/// What reading stopped at.
+enum Stop<Job> {
+    /// The bytes at hand are used up, or the replies are too many for now.
+    Wait,
+    Run(Job),
+    Close,
+}
+
+struct Connection<P: Protocol> {
+    protocol: P,
+    execute: Arc<dyn Execute>,
+    session: Session,
+    input: Vec<u8>,
+    /// Bytes the next request takes at least.
+    wanted: usize,
+    replies: Replies<P::Shape>,
+    shapes: Vec<P::Shape>,
+}
+
+impl<P: Protocol> Connection<P> {
+    /// Parses and submits as much as may be. Returns what it stopped at.
+    fn take_requests(&mut self) -> Stop<P::Job> {
+        let mut taken = 0;
+        let mut stop = Stop::Wait;
+        while self.replies.may_take_more() && self.input.len() - taken >= self.wanted.max(1) {
+            let mut commands = Vec::new();
+            let mut after = None;
+            self.wanted = 0;
+            while taken < self.input.len() && commands.len() < SUBMIT_MAX {
+                match self.protocol.next(&self.input[taken..]) {
+                    Next::Ask { taken: n, command, shape } => {
+                        taken += n;
+                        commands.push(command);
+                        self.shapes.push(shape);
+                    }
+                    Next::More { total } => {
+                        self.wanted = total.max(self.input.len() - taken + 1);
+                        break;
+                    }
+                    Next::Answer { taken: n, reply } => {
+                        taken += n;
+                        after = Some((reply, Stop::Wait));
+                        break;
+                    }
+                    Next::Run { taken: n, job } => {
+                        taken += n;
+                        after = Some((Default::default(), Stop::Run(job)));
+                        break;
+                    }
+                    Next::Close { reply } => {
+                        taken = self.input.len();
+                        after = Some((reply, Stop::Close));
+                        break;
+                    }
+                }
+            }
+            if !commands.is_empty() {
+                let shapes = self.shapes.drain(..);
+                let mut slots = Slots::<P> { replies: &mut self.replies, shapes, next: 0 };
+                self.execute.submit(&mut self.session, &commands, &mut slots);
+                assert_eq!(slots.next, commands.len(), "every slot is filled");
+            }
+            if let Some((reply, what)) = after {
+                self.replies.tail().extend_from_slice(&reply);
+                if !matches!(what, Stop::Wait) {
+                    stop = what;
+                    break;
+                }
+            }
+        }
+        self.forget(taken);
+        stop
+    }
+
+    /// Drops the first `taken` bytes of the input, and memory a long request has left.
+    fn forget(&mut self, taken: usize) {
+        if taken == self.input.len() {
+            self.input.clear();
+            self.wanted = 0;
+            if self.input.capacity() > BUFFER_KEEP_BYTES {
+                self.input = Vec::new();
+            }
+        } else if taken > 0 {
+            self.input.drain(..taken);
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        self.input.len() < self.wanted.max(INPUT_BYTES_MAX)
+    }
+
+    /// Answers everything up to here and waits until the client has taken it.
+    async fn settle(&mut self, writer: &mut WriteHalf<'_>) -> io::Result<()> {
+        while self.replies.tickets > 0 {
+            self.replies.advance::<P>().await;
+        }
+        writer.write_all(&self.replies.out).await?;
+        self.replies.out = Vec::new();
+        Ok(())
+    }
+
+    async fn serve(
+        &mut self,
+        mut reader: ReadHalf<'_>,
+        mut writer: WriteHalf<'_>,
+    ) -> io::Result<()> {
+        let stall = tokio::time::sleep(STALL_MAX);
+        tokio::pin!(stall);
+        let mut moved = true;
+        let mut written = 0;
+        loop {
+            match self.take_requests() {
+                Stop::Wait => {}
+                Stop::Run(job) => {
+                    self.replies.out.drain(..written);
+                    written = 0;
+                    self.settle(&mut writer).await?;
+                    let out = &mut self.replies.out;
+                    let flow = self.protocol.run(job, &*self.execute, &mut self.session, out).await;
+                    if flow == Flow::Close {
+                        return self.settle(&mut writer).await;
+                    }
+                    continue;
+                }
+                Stop::Close => {
+                    self.replies.out.drain(..written);
+                    return self.settle(&mut writer).await;
+                }
+            }
+            if written < self.replies.out.len() {
+                match writer.try_write(&self.replies.out[written..]) {
+                    Ok(n) => written += n,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if written == self.replies.out.len() && written > 0 {
+                written = 0;
+                self.replies.out.clear();
+                if self.replies.out.capacity() > BUFFER_KEEP_BYTES {
+                    self.replies.out = Vec::new();
+                }
+                if self.input.len() >= self.wanted.max(1) {
+                    continue; // what stopped at the bound of replies goes on
+                }
+            }
+            if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
+                let need = self.wanted.saturating_sub(self.input.len());
+                self.input.reserve(need.clamp(READ_BYTES_MIN, INPUT_BYTES_MAX));
+            }
+            let (may_read, unwritten) = (self.may_read(), written < self.replies.out.len());
+            let waits = self.replies.tickets > 0 && self.replies.out.len() < REPLY_BYTES_SOFT_MAX;
+            tokio::select! {
+                biased;
+                () = self.replies.advance::<P>(), if waits => {}
+                read = reader.read_buf(&mut self.input), if may_read => {
+                    if read? == 0 {
+                        self.replies.out.drain(..written);
+                        return self.settle(&mut writer).await;
+                    }
+                    moved = true;
+                }
+                ready = writer.writable(), if unwritten => ready?,
+                () = self.protocol.stopped() => return Ok(()),
+                () = &mut stall => {
+                    let begun = !self.input.is_empty() && self.replies.tickets == 0;
+                    if begun && !moved {
+                        return Ok(());
+                    }
+                    moved = false;
+                    stall.as_mut().reset(tokio::time::Instant::now() + STALL_MAX);
+                }
+            }
+        }
+    }
+}
+
+/// Serves one connection until its end. Errors of the socket only end it.
+pub async fn serve<P: Protocol>(
+    mut socket: TcpStream,
+    protocol: P,
+    execute: Arc<dyn Execute>,
+    session: Session,
+) {
+    let mut connection = Connection {
+        protocol,
+        execute,
+        session,
+        input: Vec::new(),
+        wanted: 0,
+        replies: Replies { out: Vec::new(), behind: VecDeque::new(), tickets: 0 },
+        shapes: Vec::new(),
+    };
+    let (reader, writer) = socket.split();
+    if let Err(error) = connection.serve(reader, writer).await {
+        log::debug!("connection {} ended: {error}", connection.session.id);
+    }
+}

@@ -1,0 +1,94 @@
+//! What a listener may ask of the process it is in.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firn_wire::command::Command;
+use firn_wire::exchange::{Collect, Session, Sink};
+use firn_wire::ids::{TableId, TableName};
+use firn_wire::map::MapIndex;
+use firn_wire::message::{Ask, Head};
+use firn_wire::reply::ReplyBuf;
+
+/// A future that is kept in a box.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The store behind the listeners: a worker's router over its shards and its peers, or a proxy's over its peers alone.
+pub trait Execute: Send + Sync + 'static {
+    /// Runs commands in order. Each slot of `sink` (the command's index) gets its reply or a ticket before this returns.
+    /// Never waits.
+    fn submit(&self, session: &mut Session, commands: &[Command<'_>], sink: &mut dyn Sink);
+
+    /// The map in force.
+    fn map(&self) -> Arc<MapIndex>;
+
+    /// A table by name; the uplink is asked once when the map in force does not have it, and with the uplink down the
+    /// map decides.
+    fn find_table<'a>(&'a self, name: &'a TableName) -> Boxed<'a, Option<TableId>>;
+
+    /// Unix milliseconds, on a clock that never goes back.
+    fn now_ms(&self) -> u64;
+
+    /// What there is to say about this process.
+    fn about(&self) -> About;
+}
+
+/// What a process says of itself, for `/v1/cluster`, INFO and health checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The worker's name, or `proxy`.
+    pub name: String,
+    /// What it is.
+    pub kind: ProcessKind,
+    /// None when it can serve; else what is missing, in one sentence.
+    pub not_ready: Option<String>,
+    /// How long it has run.
+    pub uptime: Duration,
+    /// How long ago the uplink last answered; None: never in this run.
+    pub uplink_heard: Option<Duration>,
+    /// Entries held here, expired ones not yet removed included.
+    pub entries: u64,
+    /// Bytes they take, the share of indexes included.
+    pub memory_bytes: u64,
+    /// Shards; 0 in a proxy.
+    pub shards: u16,
+}
+
+/// Whether a process holds data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessKind {
+    /// It does.
+    Worker,
+    /// It only passes requests on.
+    Proxy,
+}
+
+/// What a worker's peer listener asks: requests that another router has routed here. They are answered here or refused
+/// with `Moved`, never passed on.
+pub trait Answer: Send + Sync + 'static {
+    /// Runs asks in order; each slot of `sink` (the ask's index) gets its reply or a ticket. Never waits.
+    fn answer(&self, head: &Head, asks: &[Ask<'_>], sink: &mut dyn Sink);
+}
+
+/// Runs commands and waits for all replies: for listeners that have one request at a time.
+pub async fn run(
+    execute: &dyn Execute,
+    session: &mut Session,
+    commands: &[Command<'_>],
+) -> Vec<ReplyBuf> {
+    let mut sink = Collect::default();
+    execute.submit(session, commands, &mut sink);
+    sink.all().await
+}
+
+/// Runs one command and waits for its reply.
+pub async fn run_one(
+    execute: &dyn Execute,
+    session: &mut Session,
+    command: Command<'_>,
+) -> ReplyBuf {
+    let mut replies = run(execute, session, &[command]).await;
+    replies.pop().expect("one command has one reply")
+}

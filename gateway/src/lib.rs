@@ -1,0 +1,14 @@
+//! The listeners. Each turns bytes into [`firn_wire::command::Command`]s, hands them to [`execute::Execute`], and turns
+//! [`firn_wire::reply::Reply`]s into bytes; none knows where data is.
+//!
+//! Reading order: [`execute`] is what a listener may ask, [`connection`] the loop every byte-stream protocol shares,
+//! [`listen`] takes connections; then one module per protocol.
+
+pub mod boutique;
+pub mod connection;
+pub mod execute;
+pub mod http;
+pub mod listen;
+pub mod peer;
+pub mod resp;
+pub mod winter;

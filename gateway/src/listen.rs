@@ -1,0 +1,107 @@
+//! Taking connections, within bounds.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections of all listeners of this module of one process.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Connections of one address that is not loopback.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_000;
+
+/// Counts connections of a process; shared by its listeners.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Mutex<HashMap<IpAddr, usize>>,
+    next_id: AtomicU64,
+}
+
+impl Connections {
+    /// A number no other connection of this process has had, from 1.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Connections open now.
+    pub fn count(&self) -> usize {
+        self.open.lock().expect("no holder panics").values().sum()
+    }
+
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, &'static str> {
+        let mut open = self.open.lock().expect("no holder panics");
+        if open.values().sum::<usize>() >= CONNECTIONS_MAX {
+            return Err("too many connections");
+        }
+        let here = open.entry(address).or_default();
+        if *here >= CONNECTIONS_PER_ADDRESS_MAX && !address.is_loopback() {
+            return Err("too many connections from this address");
+        }
+        *here += 1;
+        Ok(Place { connections: Arc::clone(self), address })
+    }
+}
+
+/// A connection's place among the counted; leaves when dropped.
+#[derive(Debug)]
+struct Place {
+    connections: Arc<Connections>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock().expect("no holder panics");
+        if let Some(here) = open.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Takes connections for ever and serves each as a task of its own. `refusal` is sent to one beyond the bounds, with
+/// `{}` replaced by the reason; empty sends nothing.
+pub async fn accept<F>(
+    listener: TcpListener,
+    connections: Arc<Connections>,
+    refusal: &'static str,
+    serve: impl Fn(TcpStream, SocketAddr, u64) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let (socket, address) = match listener.accept().await {
+            Ok(taken) => taken,
+            Err(error) => {
+                pause_after(&error).await;
+                continue;
+            }
+        };
+        match connections.enter(address.ip()) {
+            Ok(place) => {
+                let _ = socket.set_nodelay(true);
+                let served = serve(socket, address, connections.next_id());
+                tokio::spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(reason) => {
+                let _ = socket.try_write(refusal.replace("{}", reason).as_bytes());
+            }
+        }
+    }
+}
+
+/// Out of file descriptors: wait for some to come back instead of spinning.
+async fn pause_after(error: &io::Error) {
+    log::warn!("a connection could not be taken: {error}");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}

@@ -1,0 +1,137 @@
+//! How a door hands commands over and takes replies, without knowing who answers.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::PartitionId;
+use crate::reply::{Reply, ReplyBuf};
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Everything.
+    Admin,
+}
+
+/// A reply that is still to come. It makes progress only while it is polled, so polling the tickets of one connection in
+/// the order of their requests keeps the order of what is still to be sent.
+pub type Ticket = Pin<Box<dyn Future<Output = ReplyBuf> + Send + 'static>>;
+
+/// Takes the replies of a submission: each slot exactly once, in ascending order.
+pub trait Sink {
+    /// The reply to the slot's command; it is gone when this returns (a shard is locked meanwhile: encode, never wait).
+    fn put(&mut self, slot: usize, reply: Reply<'_>);
+    /// The slot's reply will come.
+    fn wait(&mut self, slot: usize, ticket: Ticket);
+}
+
+/// Who asks, and for how long the answer is of use. One per connection, or per HTTP request.
+#[derive(Debug)]
+pub struct Session {
+    /// Unique in this process; for logs and `CLIENT ID`.
+    pub id: u64,
+    /// What it may do.
+    pub role: Role,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// Partitions with a request of this session still on its way.
+    pub open: Open,
+}
+
+impl Session {
+    /// Default time a request may take.
+    pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// A session of a client.
+    pub fn new(id: u64, role: Role) -> Self {
+        Self { id, role, timeout: Self::TIMEOUT, open: Open::default() }
+    }
+}
+
+/// The partitions a session waits for, with the route each request took, so that a later request for the same partition
+/// cannot overtake it on another.
+#[derive(Debug, Default)]
+pub struct Open(HashMap<PartitionId, (u64, Arc<AtomicU32>)>);
+
+/// Held by a ticket until its reply is there.
+#[derive(Debug)]
+pub struct OpenGuard(Arc<AtomicU32>);
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Open {
+    /// Whether a request for `partition` that would take `route` must wait for earlier ones that took another.
+    pub fn must_wait(&self, partition: PartitionId, route: u64) -> bool {
+        self.0
+            .get(&partition)
+            .is_some_and(|(taken, count)| *taken != route && count.load(Ordering::Acquire) > 0)
+    }
+
+    /// Notes a request on its way.
+    pub fn note(&mut self, partition: PartitionId, route: u64) -> OpenGuard {
+        if self.0.len() > 4_096 {
+            self.0.retain(|_, (_, count)| count.load(Ordering::Acquire) > 0);
+        }
+        let entry = self.0.entry(partition).or_insert_with(|| (route, Arc::default()));
+        if entry.0 != route && entry.1.load(Ordering::Acquire) == 0 {
+            entry.0 = route;
+        }
+        entry.1.fetch_add(1, Ordering::AcqRel);
+        OpenGuard(Arc::clone(&entry.1))
+    }
+
+    /// Whether nothing is on its way: the check a door makes before the quick path.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A sink that keeps every reply or ticket, for callers that wait for all of them.
+#[derive(Default)]
+pub struct Collect(Vec<Slot>);
+
+/// What a [`Collect`] holds for one command.
+pub enum Slot {
+    /// Its reply.
+    Ready(ReplyBuf),
+    /// Its ticket.
+    Waiting(Ticket),
+}
+
+impl Sink for Collect {
+    fn put(&mut self, slot: usize, reply: Reply<'_>) {
+        self.push(slot, Slot::Ready(ReplyBuf::new(&reply)));
+    }
+    fn wait(&mut self, slot: usize, ticket: Ticket) {
+        self.push(slot, Slot::Waiting(ticket));
+    }
+}
+
+impl Collect {
+    fn push(&mut self, slot: usize, what: Slot) {
+        assert_eq!(self.0.len(), slot, "slots are filled once and in order");
+        self.0.push(what);
+    }
+
+    /// Waits for every reply, in order.
+    pub async fn all(self) -> Vec<ReplyBuf> {
+        let mut replies = Vec::with_capacity(self.0.len());
+        for slot in self.0 {
+            replies.push(match slot {
+                Slot::Ready(reply) => reply,
+                Slot::Waiting(ticket) => ticket.await,
+            });
+        }
+        replies
+    }
+}

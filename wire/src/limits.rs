@@ -1,0 +1,57 @@
+//! Every bound two processes must agree on. docs/LIMITS.md has a line for each, with what happens there.
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 4 * 1024;
+/// The longest value any table may allow, in bytes.
+pub const VALUE_BYTES_HARD_MAX: usize = 64 * 1024 * 1024;
+/// The longest value of a table that says nothing, in bytes.
+pub const VALUE_BYTES_DEFAULT_MAX: usize = 1024 * 1024;
+/// The longest metadata of a value (content type, `X-Meta-*`), in bytes.
+pub const META_BYTES_MAX: usize = 4 * 1024;
+/// The longest worker or table name, in bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+/// The longest frame between workers, its header included, in bytes.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// The longest message between workers: one command of the largest value, or a batch that was closed when it
+/// passed [`MESSAGE_BYTES_SOFT`], in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 2 * VALUE_BYTES_HARD_MAX + 1024 * 1024;
+/// A batch for one peer is closed and sent when it passes this, in bytes.
+pub const MESSAGE_BYTES_SOFT: usize = 1024 * 1024;
+/// Messages of one link that may be in parts at once.
+pub const MESSAGES_OPEN_MAX: usize = 1024;
+/// Operations in one batch (`POST /v1/batch`), or in one MULTI of the Redis protocol times 100.
+pub const BATCH_OPERATIONS_MAX: usize = 1_000;
+/// Keys or commands one multi-key command may name.
+pub const MANY_OPERATIONS_MAX: usize = 1_000_000;
+/// Bytes of replies one step may produce before the rest is refused.
+pub const STEP_REPLY_BYTES_MAX: usize = 2 * VALUE_BYTES_HARD_MAX;
+/// Keys one page of a scan may hold.
+pub const SCAN_COUNT_MAX: usize = 10_000;
+/// Entries one page of a scan looks at before it returns with what it has.
+pub const SCAN_VISIT_MAX: usize = 16 * 1024;
+/// Pending replies of one connection above which it is no longer read from, in bytes.
+pub const REPLY_BYTES_SOFT_MAX: usize = 1024 * 1024;
+/// Unanswered requests of one connection above which it is no longer read from.
+pub const PIPELINE_OPEN_MAX: usize = 10_000;
+/// Workers of one cluster.
+pub const WORKERS_MAX: usize = 1_024;
+/// Tables of one cluster.
+pub const TABLES_MAX: usize = 4_096;
+/// Groups of one cluster.
+pub const GROUPS_MAX: usize = 256;
+/// Most partitions of a group.
+pub const PARTITIONS_MAX: u16 = 16_384;
+/// Shards of one worker.
+pub const SHARD_LIMIT_MAX: usize = 256;
+/// The longest JSON document the uplink or a table policy may be, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The deepest nesting of a JSON document.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// The longest time to live: 100 years, in milliseconds.
+pub const TTL_MS_MAX: u64 = 100 * 365 * 24 * 3_600 * 1_000 + 25 * 24 * 3_600 * 1_000;
+/// The longest idempotency key, in bytes.
+pub const ONCE_BYTES_MAX: usize = 256;
+/// Idempotency keys one partition remembers; then requests that carry one are refused until some have aged out.
+pub const ONCE_KEYS_MAX: usize = 65_536;
+/// How long an idempotency key is remembered, in milliseconds.
+pub const ONCE_MS: u64 = 60_000;

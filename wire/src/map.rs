@@ -1,0 +1,359 @@
+//! The cluster map: who holds what. Changed only by the uplink; everyone else reads it.
+//!
+//! Invariants:
+//! - `version` and every row's `rev` only grow; a row's `rev` is the map version of its last change.
+//! - `partitions` is sorted by id and has, for each group, exactly the numbers below the group's count.
+//! - A table's id is never used again; `default` is table 0.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    ClusterId, Epoch, GroupId, Incarnation, MapVersion, PartitionId, TableId, TableName, WorkerId,
+    WorkerName,
+};
+use crate::key::KeyInteger;
+use crate::limits::VALUE_BYTES_DEFAULT_MAX;
+
+/// The newest form of records and frames this build writes and reads.
+pub const FORMAT: u16 = 1;
+
+/// How wanted places follow from membership; fixed for the life of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// Partition p belongs to seat p mod n.
+    #[default]
+    Modulo,
+    /// Each change of membership moves the fewest partitions that restore balance.
+    Sticky,
+}
+
+/// The settings every process of a cluster shares. Fixed when the uplink first starts unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Key → integer.
+    pub key_integer: KeyInteger,
+    /// Partitions of group 0.
+    pub partitions: u16,
+    /// Membership → wanted places.
+    pub placement: Placement,
+    /// Copies of each partition of group 0, 1 or more.
+    pub copies: u8,
+    /// Workers that must have registered before the first map is published.
+    pub expect_workers: u16,
+    /// First bytes of a D-Boutique bucket's name, inclusive ranges, one partition each; empty turns the rule off.
+    pub name_ranges: Vec<NameRange>,
+    /// After this silence the uplink counts a worker as down, in milliseconds.
+    pub worker_lease_ms: u64,
+}
+
+/// First bytes `from..=to` of a bucket's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRange {
+    /// Lowest first byte.
+    pub from: u8,
+    /// Highest first byte.
+    pub to: u8,
+}
+
+/// What the uplink last heard of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// It beats.
+    Up,
+    /// It said it leaves, or an operator drains it.
+    Leaving,
+    /// It has been silent longer than its lease, or said goodbye.
+    Down,
+}
+
+/// A registered worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// Its name; the key of the row.
+    pub name: WorkerName,
+    /// Its last registered run.
+    pub incarnation: Incarnation,
+    /// Where its listeners can be reached: protocol name → `host:port`. `peer` is always there.
+    pub addresses: BTreeMap<String, String>,
+    /// Its shards (`SHARD_LIMIT`).
+    pub shards: u16,
+    /// Whether it beats.
+    pub state: WorkerState,
+    /// Unix milliseconds at which `state` took its value, for messages to people.
+    pub since_ms: u64,
+    /// Last change.
+    pub rev: MapVersion,
+}
+
+impl WorkerRow {
+    /// Its identity.
+    pub fn id(&self) -> WorkerId {
+        WorkerId { name: self.name.clone(), incarnation: self.incarnation }
+    }
+}
+
+/// The shard, of `shards`, that a worker serves a partition with. Not `number % shards`: with modulo placement that
+/// would put all of a worker's partitions into few shards. (Fibonacci hashing, Knuth 6.4.)
+pub fn shard_of(partition: PartitionId, shards: u16) -> usize {
+    let id = u64::from(partition.group.0) << 16 | u64::from(partition.number);
+    let mixed = (id + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    ((mixed * u64::from(shards)) >> 32) as usize
+}
+
+/// A place in the modulo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatRow {
+    /// Its number, from 0, without holes.
+    pub number: u16,
+    /// Who sits there; None is a vacant seat.
+    pub worker: Option<WorkerName>,
+    /// Last change.
+    pub rev: MapVersion,
+}
+
+/// How the partitions of a group are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupRule {
+    /// By the key's integer.
+    Keys,
+    /// By the first byte of the table's name: one partition per range of `Settings::name_ranges`.
+    NameRanges,
+}
+
+/// A group of partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Its id.
+    pub id: GroupId,
+    /// Copies of each of its partitions.
+    pub copies: u8,
+    /// Number of partitions.
+    pub partitions: u16,
+    /// How a key finds its partition.
+    pub rule: GroupRule,
+    /// Last change.
+    pub rev: MapVersion,
+}
+
+/// A partition's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionRow {
+    /// Which.
+    pub id: PartitionId,
+    /// Last change; what a proposal must name.
+    pub rev: MapVersion,
+    /// The reign of its primary; +1 at each change of primary.
+    pub epoch: Epoch,
+    /// Who orders its writes; None before its first reign.
+    pub primary: Option<WorkerId>,
+    /// Who has every acknowledged write, the primary included.
+    pub isr: Vec<WorkerId>,
+    /// Who should have it, the primary first.
+    pub wanted: Vec<WorkerName>,
+}
+
+/// When a write is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// When the primary has applied it.
+    Primary,
+    /// When every in-sync copy has it.
+    All,
+}
+
+/// A table's policy as an operator writes it. Every field may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct TablePolicy {
+    /// Copies; None takes the cluster's. Fixed at creation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies: Option<u8>,
+    /// How keys find their partition; None is `keys`. Fixed at creation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<GroupRule>,
+    /// When a write is answered; None: `all` when there are two copies or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack: Option<Ack>,
+    /// Time to live of values written without one, in milliseconds; None: they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// The longest value, in bytes; None: 1 MiB. At most 64 MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_bytes_max: Option<u64>,
+    /// The most memory its entries may take on one worker, in bytes; None: no bound of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_max: Option<u64>,
+}
+
+impl TablePolicy {
+    /// The longest value in bytes, with the default filled in.
+    pub fn value_bytes_limit(&self) -> usize {
+        self.value_bytes_max
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(VALUE_BYTES_DEFAULT_MAX)
+    }
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRow {
+    /// Its id, never used again.
+    pub id: TableId,
+    /// Its name.
+    pub name: TableName,
+    /// The group its partitions are in.
+    pub group: GroupId,
+    /// Under [`GroupRule::NameRanges`]: the one partition that holds all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<u16>,
+    /// Its policy.
+    pub policy: TablePolicy,
+    /// Last change.
+    pub rev: MapVersion,
+}
+
+/// The whole map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Map {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// Its version; [`MapVersion::default`] is "none yet".
+    pub version: MapVersion,
+    /// The newest record and frame form every member understands.
+    pub format: u16,
+    /// Shared settings.
+    pub settings: Settings,
+    /// Registered workers, by name.
+    pub workers: Vec<WorkerRow>,
+    /// Places in the modulo, by number.
+    pub seats: Vec<SeatRow>,
+    /// Groups, by id.
+    pub groups: Vec<GroupRow>,
+    /// Partitions, by id.
+    pub partitions: Vec<PartitionRow>,
+    /// Tables, by id.
+    pub tables: Vec<TableRow>,
+}
+
+/// A map with its indexes: what every request looks into. Immutable; a new map is a new one.
+#[derive(Debug)]
+pub struct MapIndex {
+    map: Map,
+    tables_by_name: HashMap<TableName, usize>,
+    tables_by_id: HashMap<TableId, usize>,
+    workers_by_name: HashMap<WorkerName, usize>,
+    group_start: HashMap<GroupId, (usize, GroupRule, u16)>,
+}
+
+impl Deref for MapIndex {
+    type Target = Map;
+    fn deref(&self) -> &Map {
+        &self.map
+    }
+}
+
+impl MapIndex {
+    /// Indexes a map; an error says which invariant it breaks.
+    pub fn new(map: Map) -> Result<Self, String> {
+        let mut group_start = HashMap::new();
+        let mut next = 0;
+        for group in &map.groups {
+            let rows = map.partitions.get(next..next + usize::from(group.partitions));
+            let rows = rows.ok_or_else(|| format!("group {} lacks partitions", group.id.0))?;
+            let in_order = rows.iter().zip(0u16..);
+            if group.partitions == 0
+                || !in_order
+                    .clone()
+                    .all(|(row, number)| row.id == PartitionId { group: group.id, number })
+            {
+                return Err(format!("the partitions of group {} are not 0, 1, 2, …", group.id.0));
+            }
+            group_start.insert(group.id, (next, group.rule, group.partitions));
+            next += usize::from(group.partitions);
+        }
+        if next != map.partitions.len() {
+            return Err(format!("{} partitions in no group", map.partitions.len() - next));
+        }
+        for table in &map.tables {
+            let Some((_, rule, count)) = group_start.get(&table.group) else {
+                return Err(format!("table {} is in no group", table.name));
+            };
+            let pinned_well = match (rule, table.pinned) {
+                (GroupRule::Keys, None) => true,
+                (GroupRule::NameRanges, Some(number)) => number < *count,
+                _ => false,
+            };
+            if !pinned_well {
+                return Err(format!("table {} is pinned against its group's rule", table.name));
+            }
+        }
+        let by = |rows: usize| HashMap::with_capacity(rows);
+        let (mut tables_by_name, mut tables_by_id) = (by(map.tables.len()), HashMap::new());
+        for (at, table) in map.tables.iter().enumerate() {
+            tables_by_name.insert(table.name.clone(), at);
+            tables_by_id.insert(table.id, at);
+        }
+        let workers_by_name =
+            map.workers.iter().enumerate().map(|(at, row)| (row.name.clone(), at)).collect();
+        Ok(Self { map, tables_by_name, tables_by_id, workers_by_name, group_start })
+    }
+
+    /// The map itself.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// A table by name.
+    pub fn table(&self, name: &TableName) -> Option<&TableRow> {
+        self.tables_by_name.get(name).map(|at| &self.map.tables[*at])
+    }
+
+    /// A table by id.
+    pub fn table_by_id(&self, id: TableId) -> Option<&TableRow> {
+        self.tables_by_id.get(&id).map(|at| &self.map.tables[*at])
+    }
+
+    /// A worker by name.
+    pub fn worker(&self, name: &WorkerName) -> Option<&WorkerRow> {
+        self.workers_by_name.get(name).map(|at| &self.map.workers[*at])
+    }
+
+    /// The partition of a key of a table; None when the map has no such table.
+    pub fn locate(&self, table: TableId, key: &[u8]) -> Option<PartitionId> {
+        let table = self.table_by_id(table)?;
+        let (_, _, count) = self.group_start[&table.group];
+        let number = match table.pinned {
+            Some(number) => number,
+            None => self.map.settings.key_integer.partition(key, count),
+        };
+        Some(PartitionId { group: table.group, number })
+    }
+
+    /// The numbers of the partitions in which a table may have entries.
+    pub fn partitions_of(&self, table: &TableRow) -> std::ops::Range<u16> {
+        let (_, _, count) = self.group_start[&table.group];
+        match table.pinned {
+            Some(number) => number..number + 1,
+            None => 0..count,
+        }
+    }
+
+    /// The row's place in `partitions`; None when there is no such partition.
+    pub fn position(&self, id: PartitionId) -> Option<usize> {
+        let (start, _, count) = *self.group_start.get(&id.group)?;
+        (id.number < count).then_some(start + usize::from(id.number))
+    }
+
+    /// A partition's row.
+    pub fn partition(&self, id: PartitionId) -> Option<&PartitionRow> {
+        self.position(id).map(|at| &self.map.partitions[at])
+    }
+}
