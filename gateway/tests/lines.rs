@@ -398,3 +398,15 @@ async fn a_browser_sent_here_gets_nothing_done() {
     assert_eq!(reply, "unrecognized command POST\nunrecognized command Host:\n");
     assert!(store.state().tables.is_empty());
 }
+
+/// Closing while bytes are unread resets the connection, and the client's next write fails before it has read why.
+#[tokio::test]
+async fn a_client_that_still_writes_gets_the_last_words() {
+    let mut socket = connect(DoorKind::Boutique, &Store::new(Answers::AtOnce)).await;
+    socket.write_all(b"Host: x\r\n").await.expect("the door listens");
+    socket.write_all(&vec![b'x'; 8 << 20]).await.expect("the door reads on");
+    socket.shutdown().await.expect("the connection is there");
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).await.expect("a clean end");
+    assert_eq!(reply, "COMMAND NOT IMPLEMENTED\r\n");
+}
