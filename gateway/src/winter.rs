@@ -225,6 +225,22 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever is sent, an answer is one line of printable text.
+        #[test]
+        fn an_answer_is_one_line(
+            start in "((CREATE|PUTNEW|GET|DELETE|[A-Z]*) ?)?(t ?)?(k ?)?",
+            rest in proptest::collection::vec(0u8.., 0..40),
+            end in "( EXPIRE -?[0-9]*)?",
+        ) {
+            let line = [start.as_bytes(), &rest, end.as_bytes()].concat();
+            if let Request::Answer(reply) = Winter::read(&line) {
+                let text = reply.strip_suffix(b"\n").expect("an answer ends its line");
+                assert!(!text.iter().any(u8::is_ascii_control), "{line:?}: {reply:?}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_command_is_named() {
         assert_eq!(answer(b""), "\n");
