@@ -131,7 +131,8 @@ fn failed(why: &str) -> Request<'static> {
 }
 
 fn unrecognized(word: &[u8]) -> Request<'static> {
-    let shown = line::one_line(&String::from_utf8_lossy(word));
+    let start = &word[..word.len().min(line::ERROR_BYTES_MAX)];
+    let shown = line::one_line(&String::from_utf8_lossy(start));
     let reply = format!("unrecognized command {shown}\n").into_bytes().into();
     if line::is_http_header(word) { Request::Close(reply) } else { Request::Answer(reply) }
 }
