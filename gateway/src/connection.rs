@@ -281,6 +281,14 @@ impl<P: Protocol> Connection<P> {
         }
     }
 
+    /// Room for the next read. The buffer grows with what has arrived, never with what was announced.
+    fn make_room(&mut self) {
+        if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
+            let missing = self.wanted.saturating_sub(self.input.len());
+            self.input.reserve(missing.min(self.input.len()).max(READ_BYTES_MIN));
+        }
+    }
+
     fn may_read(&self) -> bool {
         self.input.len() < self.wanted.max(INPUT_BYTES_MAX)
     }
@@ -340,10 +348,7 @@ impl<P: Protocol> Connection<P> {
                     continue; // what stopped at the bound of replies goes on
                 }
             }
-            if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
-                let need = self.wanted.saturating_sub(self.input.len());
-                self.input.reserve(need.clamp(READ_BYTES_MIN, INPUT_BYTES_MAX));
-            }
+            self.make_room();
             let (may_read, unwritten) = (self.may_read(), written < self.replies.out.len());
             let waits = self.replies.tickets > 0 && self.replies.out.len() < REPLY_BYTES_SOFT_MAX;
             tokio::select! {
