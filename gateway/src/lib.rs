@@ -8,6 +8,7 @@ pub mod boutique;
 pub mod connection;
 pub mod execute;
 pub mod http;
+mod line;
 pub mod listen;
 pub mod peer;
 pub mod resp;
