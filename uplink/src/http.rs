@@ -31,7 +31,7 @@ use problem::Refused;
 use route::Route;
 
 /// The longest wait for a newer map; longer wishes are taken as this.
-pub const WAIT_MAX: Duration = Duration::from_secs(25);
+const WAIT_MAX: Duration = Duration::from_secs(25);
 const CONNECTIONS_MAX: usize = 10_000;
 const HEADERS_PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_MAX: Duration = Duration::from_secs(75);

@@ -139,8 +139,25 @@ fn letters() -> [NameRange; 4] {
         .map(|(from, to)| NameRange { from, to })
 }
 
+/// Reads a placement's name.
+pub fn placement(text: &str) -> Result<Placement, String> {
+    match text {
+        "modulo" => Ok(Placement::Modulo),
+        "sticky" => Ok(Placement::Sticky),
+        _ => Err(format!("{text:?} is neither modulo nor sticky")),
+    }
+}
+
+/// Reads ranges, or `none` alone, which turns the rule off.
+pub fn name_ranges(texts: &[String]) -> Result<Vec<NameRange>, String> {
+    if texts == ["none"] {
+        return Ok(Vec::new());
+    }
+    texts.iter().map(|text| name_range(text)).collect()
+}
+
 /// Reads one range, `a-g`: two printable ASCII characters, or one that stands for itself.
-pub fn name_range(text: &str) -> Result<NameRange, String> {
+fn name_range(text: &str) -> Result<NameRange, String> {
     match text.as_bytes() {
         [only] if only.is_ascii_graphic() => Ok(NameRange { from: *only, to: *only }),
         [from, b'-', to] if from.is_ascii_graphic() && to.is_ascii_graphic() && from <= to => {

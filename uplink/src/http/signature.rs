@@ -141,7 +141,7 @@ mod tests {
         ]
         .map(str::to_owned);
         for header in bad {
-            assert!(check(&nonces, &header, NOW, b"{}").is_err() || header == good, "{header:?}");
+            assert!(check(&nonces, &header, NOW, b"{}").is_err(), "{header:?}");
         }
         assert!(check(&nonces, &good, NOW, b"{ }").is_err(), "another body");
         let claim = Claim::read(&good, NOW).unwrap();
