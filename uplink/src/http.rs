@@ -1,7 +1,9 @@
 //! The uplink's HTTP: design.md calls it curl-able. One gate, one table of routes, one function for each.
 
 mod gate;
+mod map;
 mod problem;
+mod read;
 mod route;
 mod signature;
 
@@ -9,29 +11,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::{KeepAlive, header};
-use actix_web::web::{Data, Payload, Query};
+use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
-use firn_wire::ids::{MapVersion, TableName, WorkerName};
-use firn_wire::json;
+use firn_wire::ids::{TableName, WorkerName};
 use firn_wire::map::TablePolicy;
 use firn_wire::registry::{Heartbeat, Proposal, Register};
 use firn_wire::secret::Secret;
 use firn_wire::status::Status;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
 use crate::owner::{Handle, Published};
 use crate::registry::{Answer, Event};
 use gate::{Gate, Passed};
 use problem::Refused;
+use read::{CreateQuery, NoQuery, body, query};
 use route::Route;
 
-/// The longest wait for a newer map; longer wishes are taken as this.
-const WAIT_MAX: Duration = Duration::from_secs(25);
 const CONNECTIONS_MAX: usize = 10_000;
 const HEADERS_PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_MAX: Duration = Duration::from_secs(75);
@@ -95,53 +93,15 @@ async fn answer(request: HttpRequest, payload: Payload, shell: Data<Shell>) -> H
     response
 }
 
-/// No query at all: a name that means nothing here was meant to mean something.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoQuery {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MapQuery {
-    after: Option<MapVersion>,
-    wait: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateQuery {
-    first_byte: Option<u8>,
-}
-
-fn query<T: DeserializeOwned>(passed: &Passed) -> Result<T, Refused> {
-    let read = Query::<T>::from_query(&passed.query);
-    read.map(Query::into_inner).map_err(|error| Refused::bad_request(error.to_string()))
-}
-
-fn body<T: DeserializeOwned>(passed: &Passed) -> Result<T, Refused> {
-    json::read(&passed.body).map_err(|error| Refused::bad_request(error.to_string()))
-}
-
-fn no_body(passed: &Passed) -> Result<(), Refused> {
-    match passed.body.is_empty() {
-        true => Ok(()),
-        false => Err(Refused::bad_request("this request has no body")),
-    }
-}
-
 type Answered = Result<HttpResponse, Refused>;
 
 impl Shell {
     async fn serve(&self, passed: Passed) -> Answered {
-        match &passed.route {
-            Route::Map => {}
-            Route::CreateTable(_) => {}
-            _ => drop(query::<NoQuery>(&passed)?),
+        if !passed.route.has_query() {
+            let NoQuery {} = query(&passed)?;
         }
-        match &passed.route {
-            Route::Register | Route::Beat(_) | Route::Changes => {}
-            Route::CreateTable(_) | Route::AlterTable(_) => {}
-            _ => no_body(&passed)?,
+        if !passed.route.has_body() && !passed.body.is_empty() {
+            return Err(Refused::bad_request("this request has no body"));
         }
         match &passed.route {
             Route::Live => Ok(HttpResponse::Ok().content_type("text/plain").body("ok\n")),
@@ -288,49 +248,4 @@ impl Shell {
             other => unreachable!("a table is answered with {other:?}"),
         }
     }
-
-    /// What is newer than `after`, waiting for it if asked to: 200, or 204 when nothing was newer in time, or 304 when the
-    /// map is the one of `If-None-Match`.
-    async fn map(&self, passed: &Passed) -> Answered {
-        let MapQuery { after, wait } = query(passed)?;
-        let wait =
-            wait.map(|text| humantime::parse_duration(&text)).transpose().map_err(|error| {
-                Refused::bad_request(format!("wait is not a duration as 25s: {error}"))
-            })?;
-        let known = after.unwrap_or_default();
-        let now = self.newer(known, wait.unwrap_or_default().min(WAIT_MAX)).await?;
-        let etag = format!("\"{}\"", now.map.version);
-        let has_it = passed.if_none_match.as_ref().is_some_and(|tags| is_among(&etag, tags));
-        if has_it && now.map.version != MapVersion::default() {
-            return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag)).finish());
-        }
-        let delta = now.history.delta(&now.map, after).map_err(|_| {
-            let detail = format!(
-                "the map here is {} and {known} was not issued by this uplink: its store is older than yours",
-                now.map.version
-            );
-            Refused::new(409, "version-ahead", detail)
-        })?;
-        if now.map.version == known {
-            return Ok(HttpResponse::NoContent().finish());
-        }
-        Ok(HttpResponse::Ok().insert_header((header::ETAG, etag)).json(delta))
-    }
-
-    /// The map once its version is another than `known`, or when `wait` is over.
-    async fn newer(&self, known: MapVersion, wait: Duration) -> Result<Published, Refused> {
-        let mut published = self.published.clone();
-        let _waiting = self.metrics.waiting.during();
-        let newer = published.wait_for(|now| now.map.version != known);
-        match timeout(wait, newer).await {
-            Ok(Ok(now)) => Ok(now.clone()),
-            Ok(Err(_)) => Err(Refused::stopped()),
-            Err(_) => Ok(self.now()),
-        }
-    }
-}
-
-/// Whether a list of entity tags (RFC 9110 §8.8.3; weak ones count, §13.1.2) names this one.
-fn is_among(etag: &str, tags: &str) -> bool {
-    tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }

@@ -201,3 +201,139 @@ enum Flow {
     GoOn,
     Stop,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::registry::Answer;
+    use crate::settings::Wishes;
+    use crate::store::Memory;
+    use firn_wire::ids::{ClusterId, Incarnation};
+    use firn_wire::map::TablePolicy;
+    use firn_wire::registry::Register;
+
+    /// Counts changes, and fails from one on.
+    struct Observed {
+        store: Memory,
+        changes: Arc<Mutex<Vec<Change>>>,
+        fails_from: usize,
+    }
+
+    impl Store for Observed {
+        fn load(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+            self.store.load()
+        }
+
+        fn compare_and_set(&mut self, change: &Change) -> Result<(), StoreError> {
+            let mut changes = self.changes.lock().unwrap();
+            if changes.len() == self.fails_from {
+                let source = std::io::Error::other("no space left").into();
+                return Err(StoreError::Failed { what: "a write".to_owned(), source });
+            }
+            changes.push(change.clone());
+            self.store.compare_and_set(change)
+        }
+    }
+
+    struct Setting {
+        owner: Owner,
+        handle: Handle,
+        published: watch::Receiver<Published>,
+        changes: Arc<Mutex<Vec<Change>>>,
+        metrics: Arc<Metrics>,
+    }
+
+    fn setting(fails_from: usize) -> Setting {
+        let state = State::new(ClusterId(1), 1, Wishes::default().of_a_new_cluster().unwrap());
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let mut store =
+            Observed { store: Memory::default(), changes: Arc::clone(&changes), fails_from };
+        store.compare_and_set(&Change::between(None, &state)).unwrap();
+        changes.lock().unwrap().clear();
+        let metrics = Arc::new(Metrics::default());
+        let (owner, handle, published) =
+            Owner::new(state, "uplink:1".to_owned(), Box::new(store), Arc::clone(&metrics));
+        Setting { owner, handle, published, changes, metrics }
+    }
+
+    fn register() -> Event {
+        Event::Register(Register {
+            name: "w1".parse().unwrap(),
+            incarnation: Incarnation(1),
+            addresses: [("peer".to_owned(), "w1:1".to_owned())].into(),
+            shards: 1,
+            cluster: None,
+        })
+    }
+
+    fn create(number: usize) -> Event {
+        let name = format!("t{number}").parse().unwrap();
+        Event::CreateTable { name, policy: TablePolicy::default(), first_byte: None }
+    }
+
+    /// Sends events now, so that they all wait before the thread looks; the answers come when it runs.
+    async fn send(
+        handle: &Handle,
+        events: Vec<Event>,
+    ) -> Vec<tokio::task::JoinHandle<Result<Answer, NotDone>>> {
+        let mut asked = Vec::new();
+        for event in events {
+            let handle = handle.clone();
+            let (sent, is_sent) = oneshot::channel();
+            asked.push(tokio::spawn(async move {
+                let mut answer = std::pin::pin!(handle.ask(event));
+                let first = futures_util::poll!(answer.as_mut());
+                let _ = sent.send(());
+                match first {
+                    std::task::Poll::Ready(answer) => answer,
+                    std::task::Poll::Pending => answer.await,
+                }
+            }));
+            is_sent.await.unwrap();
+        }
+        asked
+    }
+
+    #[tokio::test]
+    async fn what_arrives_together_is_stored_together() {
+        let Setting { owner, handle, published, changes, metrics } = setting(usize::MAX);
+        let events = std::iter::once(register()).chain((0..100).map(create)).collect();
+        let asked = send(&handle, events).await;
+        let thread = std::thread::spawn(|| owner.run());
+        for answer in asked {
+            answer.await.unwrap().unwrap();
+        }
+        assert_eq!(changes.lock().unwrap().len(), 1, "one change of the store for 101 events");
+        assert_eq!((metrics.commits.get(), metrics.events.get()), (1, 101));
+        assert_eq!(published.borrow().map.version.to_string(), "1.101");
+        handle.stop();
+        thread.join().unwrap().unwrap();
+        assert!(matches!(handle.ask(create(0)).await, Err(NotDone::Stopped)));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_ends_everything_and_nothing_unstored_is_told() {
+        let Setting { owner, handle, published, .. } = setting(1);
+        let thread = std::thread::spawn(|| owner.run());
+        handle.ask(register()).await.unwrap();
+        assert!(matches!(handle.ask(create(1)).await, Err(NotDone::Stopped)));
+        let failed = thread.join().unwrap().unwrap_err();
+        assert!(failed.to_string().contains("no space left"), "{failed}");
+        assert_eq!(published.borrow().map.version.to_string(), "1.1");
+        assert!(published.has_changed().is_err(), "readers see that nothing more comes");
+    }
+
+    #[tokio::test]
+    async fn more_than_can_wait_is_refused() {
+        let Setting { owner, handle, .. } = setting(usize::MAX);
+        let asked = send(&handle, (0..EVENTS_WAITING_MAX).map(create).collect()).await;
+        assert!(matches!(handle.ask(create(0)).await, Err(NotDone::Busy)));
+        drop(owner);
+        for answer in asked {
+            assert!(matches!(answer.await.unwrap(), Err(NotDone::Stopped)));
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod history;
 mod members;
 mod proposals;
 mod refusal;
+mod registration;
 mod tables;
 
 use std::collections::BTreeMap;

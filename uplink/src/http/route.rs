@@ -78,6 +78,23 @@ impl Route {
         }
     }
 
+    /// Whether it reads a query; to the others every name in one is unknown.
+    pub(super) fn has_query(&self) -> bool {
+        matches!(self, Self::Map | Self::CreateTable(_))
+    }
+
+    /// Whether it reads a body.
+    pub(super) fn has_body(&self) -> bool {
+        matches!(
+            self,
+            Self::Register
+                | Self::Beat(_)
+                | Self::Changes
+                | Self::CreateTable(_)
+                | Self::AlterTable(_)
+        )
+    }
+
     /// The longest body it takes, in bytes.
     pub(super) fn body_bytes_max(&self) -> usize {
         match self {

@@ -8,7 +8,7 @@ use firn_wire::map::{GroupRule, Map, TablePolicy, TableRow};
 use firn_wire::registry::TableMade;
 use serde_json::Value;
 
-use super::members::FIRST_TABLES;
+use super::registration::FIRST_TABLES;
 use super::{Answer, Refusal, RefusalKind, Registry, add_group};
 use crate::settings::COPIES_MAX;
 
