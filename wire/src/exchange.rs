@@ -56,12 +56,24 @@ impl Session {
 
 /// The partitions a session waits for, with the route each request took, so that a later request for the same partition
 /// cannot overtake it on another.
+///
+/// Invariant: while a partition has open requests on more than one route, every later one waits for all of them.
 #[derive(Debug, Default)]
-pub struct Open(HashMap<PartitionId, (u64, Arc<AtomicU32>)>);
+pub struct Open {
+    partitions: HashMap<PartitionId, (u64, Arc<AtomicU32>)>,
+    everywhere: Arc<AtomicU32>,
+}
 
 /// Held by a ticket until its reply is there.
 #[derive(Debug)]
 pub struct OpenGuard(Arc<AtomicU32>);
+
+impl OpenGuard {
+    fn new(count: &Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
@@ -69,30 +81,47 @@ impl Drop for OpenGuard {
     }
 }
 
+fn some(count: &AtomicU32) -> bool {
+    count.load(Ordering::Acquire) > 0
+}
+
 impl Open {
-    /// Whether a request for `partition` that would take `route` must wait for earlier ones that took another.
+    /// The route of a request that is sent only when its ticket is polled: whatever follows on its partition waits.
+    pub const WHEN_POLLED: u64 = u64::MAX;
+
+    /// Whether a request for `partition` that would take `route` must wait for earlier ones.
     pub fn must_wait(&self, partition: PartitionId, route: u64) -> bool {
-        self.0
-            .get(&partition)
-            .is_some_and(|(taken, count)| *taken != route && count.load(Ordering::Acquire) > 0)
+        let elsewhere = |(taken, count): &(u64, Arc<AtomicU32>)| {
+            (*taken != route || *taken == Self::WHEN_POLLED) && some(count)
+        };
+        some(&self.everywhere) || self.partitions.get(&partition).is_some_and(elsewhere)
     }
 
     /// Notes a request on its way.
     pub fn note(&mut self, partition: PartitionId, route: u64) -> OpenGuard {
-        if self.0.len() > 4_096 {
-            self.0.retain(|_, (_, count)| count.load(Ordering::Acquire) > 0);
+        if self.partitions.len() > 4_096 {
+            self.partitions.retain(|_, (_, count)| some(count));
         }
-        let entry = self.0.entry(partition).or_insert_with(|| (route, Arc::default()));
-        if entry.0 != route && entry.1.load(Ordering::Acquire) == 0 {
-            entry.0 = route;
+        let entry = self.partitions.entry(partition).or_insert_with(|| (route, Arc::default()));
+        if entry.0 != route {
+            entry.0 = if some(&entry.1) { Self::WHEN_POLLED } else { route };
         }
-        entry.1.fetch_add(1, Ordering::AcqRel);
-        OpenGuard(Arc::clone(&entry.1))
+        OpenGuard::new(&entry.1)
     }
 
-    /// Whether nothing is on its way: the check a door makes before the quick path.
+    /// Notes a request for many partitions that is sent only when its ticket is polled: everything that follows waits.
+    pub fn note_everywhere(&mut self) -> OpenGuard {
+        OpenGuard::new(&self.everywhere)
+    }
+
+    /// Whether nothing is on its way for certain: the check before the quick path.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.partitions.is_empty() && !some(&self.everywhere)
+    }
+
+    /// Whether anything is on its way.
+    pub fn any(&self) -> bool {
+        some(&self.everywhere) || self.partitions.values().any(|(_, count)| some(count))
     }
 }
 
@@ -133,5 +162,32 @@ impl Collect {
             });
         }
         replies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::GroupId;
+
+    #[test]
+    fn what_follows_on_another_route_waits() {
+        let [p, q] = [0, 1].map(|number| PartitionId { group: GroupId(0), number });
+        let mut open = Open::default();
+        let first = open.note(p, 1);
+        assert!(!open.must_wait(p, 1) && open.must_wait(p, 2) && !open.must_wait(q, 2));
+        let second = open.note(p, Open::WHEN_POLLED);
+        assert!(
+            open.must_wait(p, 1),
+            "the second has not been sent: the third must not overtake it"
+        );
+        drop(first);
+        assert!(open.must_wait(p, 1) && open.must_wait(p, Open::WHEN_POLLED));
+        drop(second);
+        assert!(!open.must_wait(p, 2) && !open.any());
+        let all = open.note_everywhere();
+        assert!(open.must_wait(q, 1) && open.any());
+        drop(all);
+        assert!(!open.must_wait(q, 1));
     }
 }

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use crate::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES_OPEN_MAX};
+use crate::limits::{FRAME_BYTES_MAX, LINK_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES_OPEN_MAX};
 
 /// Bytes before a frame's payload.
 pub const HEADER_BYTES: usize = 16;
@@ -61,6 +61,9 @@ pub enum FrameError {
     /// Too many messages begun and not ended.
     #[error("more than {MESSAGES_OPEN_MAX} messages are open")]
     Open,
+    /// The messages begun and not ended add up to too much.
+    #[error("open messages are longer than {LINK_BYTES_MAX} bytes")]
+    Held,
 }
 
 /// One frame, its payload still in the read buffer.
@@ -151,6 +154,8 @@ pub fn write_part(
 #[derive(Debug, Default)]
 pub struct Assembler {
     open: HashMap<(Kind, u32), Vec<u8>>,
+    /// Bytes in `open`.
+    held: usize,
 }
 
 impl Assembler {
@@ -167,8 +172,14 @@ impl Assembler {
         if parts.len() + frame.payload.len() > MESSAGE_BYTES_MAX {
             return Err(FrameError::Message);
         }
+        if self.held + frame.payload.len() > LINK_BYTES_MAX {
+            return Err(FrameError::Held);
+        }
+        self.held += frame.payload.len();
         parts.extend_from_slice(frame.payload);
-        Ok(if frame.last { self.open.remove(&name) } else { None })
+        let whole = if frame.last { self.open.remove(&name) } else { None };
+        self.held -= whole.as_ref().map_or(0, Vec::len);
+        Ok(whole)
     }
 }
 

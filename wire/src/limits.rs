@@ -19,6 +19,9 @@ pub const MESSAGE_BYTES_MAX: usize = 2 * VALUE_BYTES_HARD_MAX + 1024 * 1024;
 pub const MESSAGE_BYTES_SOFT: usize = 1024 * 1024;
 /// Messages of one link that may be in parts at once.
 pub const MESSAGES_OPEN_MAX: usize = 1024;
+/// Bytes of unanswered requests, and as many of responses not yet whole, that one link between workers holds; a request
+/// beyond it is refused, a link whose other side ignores it is closed.
+pub const LINK_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Operations in one batch (`POST /v1/batch`), or in one MULTI of the Redis protocol times 100.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 /// Keys or commands one multi-key command may name.

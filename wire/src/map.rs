@@ -248,9 +248,23 @@ pub struct Map {
 pub struct MapIndex {
     map: Map,
     tables_by_name: HashMap<TableName, usize>,
-    tables_by_id: HashMap<TableId, usize>,
     workers_by_name: HashMap<WorkerName, usize>,
-    group_start: HashMap<GroupId, (usize, GroupRule, u16)>,
+    /// For each group, in the map's order, where its partitions start.
+    starts: Vec<usize>,
+}
+
+/// Finds the row of an id in rows sorted by id; ids are mostly their own places.
+fn find_by_id<T>(rows: &[T], id: u32, id_of: impl Fn(&T) -> u32) -> Option<usize> {
+    let guess = id as usize;
+    if rows.get(guess).is_some_and(|row| id_of(row) == id) {
+        return Some(guess);
+    }
+    rows.binary_search_by_key(&id, id_of).ok()
+}
+
+/// Whether ids ascend without a repetition.
+fn ascend<T>(rows: &[T], id_of: impl Fn(&T) -> u32) -> bool {
+    rows.windows(2).all(|pair| id_of(&pair[0]) < id_of(&pair[1]))
 }
 
 impl Deref for MapIndex {
@@ -260,50 +274,51 @@ impl Deref for MapIndex {
     }
 }
 
+/// Where each group's partitions start, after a check that they are all there.
+fn group_starts(map: &Map) -> Result<Vec<usize>, String> {
+    let (mut starts, mut next) = (Vec::with_capacity(map.groups.len()), 0);
+    for group in &map.groups {
+        let end = next + usize::from(group.partitions);
+        let rows = map.partitions.get(next..end).unwrap_or_default();
+        let numbered = (0..group.partitions).map(|number| PartitionId { group: group.id, number });
+        if group.partitions == 0 || !rows.iter().map(|row| row.id).eq(numbered) {
+            return Err(format!("the partitions of group {} are not 0, 1, 2, …", group.id.0));
+        }
+        starts.push(next);
+        next = end;
+    }
+    if next != map.partitions.len() {
+        return Err(format!("{} partitions are in no group", map.partitions.len() - next));
+    }
+    Ok(starts)
+}
+
 impl MapIndex {
     /// Indexes a map; an error says which invariant it breaks.
     pub fn new(map: Map) -> Result<Self, String> {
-        let mut group_start = HashMap::new();
-        let mut next = 0;
-        for group in &map.groups {
-            let rows = map.partitions.get(next..next + usize::from(group.partitions));
-            let rows = rows.ok_or_else(|| format!("group {} lacks partitions", group.id.0))?;
-            let in_order = rows.iter().zip(0u16..);
-            if group.partitions == 0
-                || !in_order
-                    .clone()
-                    .all(|(row, number)| row.id == PartitionId { group: group.id, number })
-            {
-                return Err(format!("the partitions of group {} are not 0, 1, 2, …", group.id.0));
-            }
-            group_start.insert(group.id, (next, group.rule, group.partitions));
-            next += usize::from(group.partitions);
+        if !ascend(&map.groups, |group| u32::from(group.id.0)) || !ascend(&map.tables, |t| t.id.0) {
+            return Err("groups or tables are not sorted by id".to_owned());
         }
-        if next != map.partitions.len() {
-            return Err(format!("{} partitions in no group", map.partitions.len() - next));
-        }
-        for table in &map.tables {
-            let Some((_, rule, count)) = group_start.get(&table.group) else {
-                return Err(format!("table {} is in no group", table.name));
-            };
-            let pinned_well = match (rule, table.pinned) {
+        let starts = group_starts(&map)?;
+        let tables_by_name =
+            map.tables.iter().enumerate().map(|(at, row)| (row.name.clone(), at)).collect();
+        let workers_by_name =
+            map.workers.iter().enumerate().map(|(at, row)| (row.name.clone(), at)).collect();
+        let index = Self { map, tables_by_name, workers_by_name, starts };
+        for table in &index.map.tables {
+            let group = index
+                .group(table.group)
+                .ok_or_else(|| format!("table {} is in no group", table.name))?;
+            let pinned_well = match (group.rule, table.pinned) {
                 (GroupRule::Keys, None) => true,
-                (GroupRule::NameRanges, Some(number)) => number < *count,
+                (GroupRule::NameRanges, Some(number)) => number < group.partitions,
                 _ => false,
             };
             if !pinned_well {
                 return Err(format!("table {} is pinned against its group's rule", table.name));
             }
         }
-        let by = |rows: usize| HashMap::with_capacity(rows);
-        let (mut tables_by_name, mut tables_by_id) = (by(map.tables.len()), HashMap::new());
-        for (at, table) in map.tables.iter().enumerate() {
-            tables_by_name.insert(table.name.clone(), at);
-            tables_by_id.insert(table.id, at);
-        }
-        let workers_by_name =
-            map.workers.iter().enumerate().map(|(at, row)| (row.name.clone(), at)).collect();
-        Ok(Self { map, tables_by_name, tables_by_id, workers_by_name, group_start })
+        Ok(index)
     }
 
     /// The map itself.
@@ -318,7 +333,16 @@ impl MapIndex {
 
     /// A table by id.
     pub fn table_by_id(&self, id: TableId) -> Option<&TableRow> {
-        self.tables_by_id.get(&id).map(|at| &self.map.tables[*at])
+        find_by_id(&self.map.tables, id.0, |row| row.id.0).map(|at| &self.map.tables[at])
+    }
+
+    fn group_place(&self, id: GroupId) -> Option<usize> {
+        find_by_id(&self.map.groups, u32::from(id.0), |row| u32::from(row.id.0))
+    }
+
+    /// A group by id.
+    pub fn group(&self, id: GroupId) -> Option<&GroupRow> {
+        self.group_place(id).map(|at| &self.map.groups[at])
     }
 
     /// A worker by name.
@@ -329,27 +353,29 @@ impl MapIndex {
     /// The partition of a key of a table; None when the map has no such table.
     pub fn locate(&self, table: TableId, key: &[u8]) -> Option<PartitionId> {
         let table = self.table_by_id(table)?;
-        let (_, _, count) = self.group_start[&table.group];
         let number = match table.pinned {
             Some(number) => number,
-            None => self.map.settings.key_integer.partition(key, count),
+            None => {
+                let partitions = self.group(table.group)?.partitions;
+                self.map.settings.key_integer.partition(key, partitions)
+            }
         };
         Some(PartitionId { group: table.group, number })
     }
 
     /// The numbers of the partitions in which a table may have entries.
     pub fn partitions_of(&self, table: &TableRow) -> std::ops::Range<u16> {
-        let (_, _, count) = self.group_start[&table.group];
         match table.pinned {
             Some(number) => number..number + 1,
-            None => 0..count,
+            None => 0..self.group(table.group).map_or(0, |group| group.partitions),
         }
     }
 
     /// The row's place in `partitions`; None when there is no such partition.
     pub fn position(&self, id: PartitionId) -> Option<usize> {
-        let (start, _, count) = *self.group_start.get(&id.group)?;
-        (id.number < count).then_some(start + usize::from(id.number))
+        let place = self.group_place(id.group)?;
+        let inside = id.number < self.map.groups[place].partitions;
+        inside.then(|| self.starts[place] + usize::from(id.number))
     }
 
     /// A partition's row.

@@ -8,8 +8,8 @@
 use actix_web::web;
 
 mod ask;
-mod base64;
-mod batch;
+pub mod base64;
+pub mod batch;
 mod body;
 mod cluster;
 mod cursor;
