@@ -102,6 +102,12 @@ impl Door for Native {
     }
 }
 
+/// What Smache answers; `key` and `node` are not looked at.
+#[derive(serde::Deserialize)]
+struct SmacheAnswer {
+    data: Value,
+}
+
 /// `/api`: JSON texts in the table `default`, no removal.
 pub(crate) struct Smache(Raw, SocketAddr);
 
@@ -141,8 +147,9 @@ impl Door for Smache {
             self.0 = Raw::connect(self.1);
             return Some(Answer::Refused(reply.text()));
         }
-        let body: Value = serde_json::from_slice(&reply.body).expect("Smache answers JSON");
-        Some(match (ask, &body["data"]) {
+        // The integer of a long key is beyond what a JSON number is read into here.
+        let body: SmacheAnswer = serde_json::from_slice(&reply.body).expect("Smache answers JSON");
+        Some(match (ask, &body.data) {
             (Ask::Write(_, value) | Ask::Overwrite(_, value), data) => {
                 assert_eq!(data.as_str(), text(value), "the data are given back");
                 Answer::Done
