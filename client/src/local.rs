@@ -1,9 +1,11 @@
 //! What a router may have at hand: the shards of its own process.
 
+use std::sync::Arc;
+
 use firn_wire::command::{Step, Wide};
 use firn_wire::ids::WorkerId;
 use firn_wire::map::MapIndex;
-use firn_wire::reply::Reply;
+use firn_wire::reply::{Part, Reply, encode};
 
 /// The partition is not led here (any more, or yet): nothing was applied and `answer` was not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,4 +31,57 @@ pub trait Local: Send + Sync + 'static {
 
     /// Unix milliseconds, on a clock that never goes back.
     fn now_ms(&self) -> u64;
+}
+
+impl<L: Local> Local for Arc<L> {
+    fn me(&self) -> Option<&WorkerId> {
+        (**self).me()
+    }
+
+    fn step(
+        &self,
+        map: &MapIndex,
+        step: &Step<'_, '_>,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Result<(), NotLed> {
+        (**self).step(map, step, answer)
+    }
+
+    fn wide(&self, map: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
+        (**self).wide(map, wide, answer);
+    }
+
+    fn now_ms(&self) -> u64 {
+        (**self).now_ms()
+    }
+}
+
+/// The shards of a process that has none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nothing;
+
+impl Local for Nothing {
+    fn me(&self) -> Option<&WorkerId> {
+        None
+    }
+
+    fn step(
+        &self,
+        _: &MapIndex,
+        _: &Step<'_, '_>,
+        _: &mut dyn FnMut(Reply<'_>),
+    ) -> Result<(), NotLed> {
+        Err(NotLed)
+    }
+
+    fn wide(&self, _: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
+        let mut nothing = Vec::new();
+        encode(&Reply::Nil, &mut nothing);
+        answer(Reply::Wide { refused: wide.partitions.clone(), reply: Part::new(&nothing) });
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
 }
