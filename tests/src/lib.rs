@@ -1,7 +1,8 @@
 //! The harness of the tests over real processes.
 //!
 //! Reading order: [`binary`] finds what is tested, [`process`] is one running `firn-uplink`, `firn-worker` or `firn
-//! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`wait`] waits for
+//! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`redis`] is
+//! Debian's redis-server and a connection that takes replies, [`wait`] waits for
 //! a condition, [`outside`] finds programs that are not ours, [`client`] is an HTTP client for loopback.
 //!
 //! Nothing here guesses a port (every listener is given port 0 and says what it got) and nothing sleeps for luck. A
@@ -23,6 +24,7 @@ pub mod cluster;
 pub mod outside;
 pub mod process;
 pub mod raw;
+pub mod redis;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterBuilder};

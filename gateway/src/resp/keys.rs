@@ -6,7 +6,7 @@ use firn_wire::ids::TableId;
 use firn_wire::limits::{SCAN_COUNT_MAX, STEP_REPLY_BYTES_MAX};
 use firn_wire::reply::{Failure, Reply};
 
-use super::conversation::{Conversation, database_name};
+use super::conversation::{Conversation, database_name, database_number};
 use super::form::{ExpiryForm, Form, write_failure};
 use super::number::{cursor, integer_or_refuse};
 use super::options::Time;
@@ -167,8 +167,7 @@ pub(super) fn copy<'a>(conversation: &mut Conversation, words: Words<'a, '_>) ->
 }
 
 fn database(conversation: &Conversation, number: &[u8]) -> Result<TableId, Refusal> {
-    let number = u32::try_from(integer_or_refuse(number)?).map_err(|_| Refusal::DATABASE)?;
-    conversation.database(number).ok_or(Refusal::DATABASE)
+    conversation.database(database_number(number)?).ok_or(Refusal::DATABASE)
 }
 
 pub(super) fn dbsize<'a>(conversation: &mut Conversation, _: Words<'a, '_>) -> Planned<'a> {
