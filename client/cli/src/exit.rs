@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use firn_wire::reply::Failure;
 
-/// The exit codes of `firn`. They never change their meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+use crate::output::Object;
+
+/// The exit codes of `firn`. They never change their meaning; where several hold, the last one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
     /// What was asked for is done.
     Done = 0,
     /// The key or table is not there, or the condition does not hold. Nothing changed.
@@ -25,7 +27,7 @@ pub enum Exit {
 
 impl Exit {
     /// Its word in JSON.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::NotThere => "not-there",
@@ -44,7 +46,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// The end of `firn --help`.
-pub const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  the key or table is not there, or the condition does not hold
@@ -56,27 +58,43 @@ Exit codes:
 /// Why a command did not do what it was asked, on one line, with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The code to end with.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     message: String,
 }
 
 impl Problem {
     /// A problem; line breaks in the message become spaces.
-    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
         let message = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         Self { exit, message }
     }
 
     /// The command line, or a file it names, is wrong.
-    pub fn usage(message: impl fmt::Display) -> Self {
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, message)
     }
 
-    /// The reader of our output has gone, as `head` does: no reason to complain.
-    pub fn is_silent(&self) -> bool {
-        self.message.is_empty()
+    /// Ends with a code about which all has been said.
+    pub(crate) fn silent(exit: Exit) -> Self {
+        Self { exit, message: String::new() }
+    }
+
+    /// Says it on stderr, in one line.
+    pub(crate) fn print(&self, json: bool) {
+        if self.message.is_empty() {
+            return;
+        }
+        if json {
+            let object = Object::default()
+                .with("error", self.exit.as_str())
+                .with("exit", self.exit as u8)
+                .with("message", self.message.as_str());
+            eprintln!("{}", object.into_value());
+        } else {
+            eprintln!("firn: {}", self.message);
+        }
     }
 }
 
@@ -112,7 +130,8 @@ impl From<Failure<'_>> for Problem {
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self { exit: Exit::Done, message: String::new() },
+            // The reader has gone, as `head` does: no reason to complain.
+            io::ErrorKind::BrokenPipe => Self::silent(Exit::Done),
             _ => Self::new(Exit::Refused, error),
         }
     }
@@ -141,8 +160,8 @@ mod tests {
     #[test]
     fn a_reader_that_went_away_is_no_problem() {
         let problem = Problem::from(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert!(problem.is_silent());
-        assert_eq!(problem.exit, Exit::Done);
-        assert!(!Problem::from(io::Error::from(io::ErrorKind::NotFound)).is_silent());
+        assert_eq!(problem, Problem::silent(Exit::Done));
+        let other = Problem::from(io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!((other.exit, other.message.is_empty()), (Exit::Refused, false));
     }
 }

@@ -17,27 +17,27 @@ use super::tally::Tally;
 
 /// What one connection is to do.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// How it speaks.
-    pub speech: Speech,
+    pub(crate) speech: Speech,
     /// What it asks.
-    pub actions: Actions,
+    pub(crate) actions: Actions,
     /// When.
-    pub pace: Pace,
+    pub(crate) pace: Pace,
     /// Requests it may have under way, at least 1.
-    pub pipeline: usize,
+    pub(crate) pipeline: usize,
     /// The value it writes.
-    pub value: Bytes,
+    pub(crate) value: Bytes,
     /// When the run began.
-    pub start: Instant,
+    pub(crate) start: Instant,
     /// No request is intended to start later than this after `start`; None: all of `actions` are sent.
-    pub end: Option<Duration>,
+    pub(crate) end: Option<Duration>,
     /// How long it waits for an answer, and for the answers still to come after `end`.
-    pub patience: Duration,
+    pub(crate) patience: Duration,
 }
 
 /// Runs a plan on a connection. Never fails: what goes wrong is in the tally.
-pub async fn run(mut socket: TcpStream, plan: Plan, answered: &AtomicU64) -> Tally {
+pub(crate) async fn run(mut socket: TcpStream, plan: Plan, answered: &AtomicU64) -> Tally {
     let planned = plan.end.and_then(|end| plan.pace.planned(end));
     let mut connection = Connection {
         plan,

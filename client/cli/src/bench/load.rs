@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Read the key of this number.
     Get(u64),
     /// Write it.
@@ -36,7 +36,7 @@ impl Random {
 
 /// The requests of one connection.
 #[derive(Debug, Clone)]
-pub enum Actions {
+pub(crate) enum Actions {
     /// Evenly drawn keys, reads and writes mixed; without end.
     Drawn(Draw),
     /// Each key of a range written once.
@@ -45,7 +45,7 @@ pub enum Actions {
 
 /// How requests are drawn.
 #[derive(Debug, Clone)]
-pub struct Draw {
+pub(crate) struct Draw {
     random: Random,
     keys: u64,
     ratio: f64,
@@ -53,13 +53,13 @@ pub struct Draw {
 
 impl Actions {
     /// Keys from `0..keys`, the share `ratio` of them read.
-    pub fn drawn(seed: u64, keys: u64, ratio: f64) -> Self {
+    pub(crate) fn drawn(seed: u64, keys: u64, ratio: f64) -> Self {
         assert!(keys > 0 && (0.0..=1.0).contains(&ratio), "{keys} keys, ratio {ratio}");
         Self::Drawn(Draw { random: Random(seed), keys, ratio })
     }
 
     /// The part of writing `0..keys` that falls to one of `connections`.
-    pub fn fill(keys: u64, connection: u64, connections: u64) -> Self {
+    pub(crate) fn fill(keys: u64, connection: u64, connections: u64) -> Self {
         assert!(connection < connections, "connection {connection} of {connections}");
         let bound = |n: u64| (u128::from(keys) * u128::from(n) / u128::from(connections)) as u64;
         Self::Fill(bound(connection)..bound(connection + 1))
@@ -82,7 +82,7 @@ impl Iterator for Actions {
 
 /// When the requests of one connection are to start.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// Closed loop: as soon as there is room in the pipeline. A slow answer delays what comes after it, so latencies are
     /// those of a client that waits.
     Closed,
@@ -92,40 +92,43 @@ pub enum Pace {
     Open {
         /// The first one's time, from the start of the run.
         offset: Duration,
-        /// Between two.
+        /// Between two; not 0.
         every: Duration,
     },
 }
 
 impl Pace {
     /// The pace of one of `connections` which together send `rate` requests a second; None is as fast as can be.
-    pub fn of(rate: Option<f64>, connection: u64, connections: u64) -> Self {
+    pub(crate) fn of(rate: Option<f64>, connection: u64, connections: u64) -> Self {
         match rate {
             None => Self::Closed,
             Some(rate) => Self::Open {
                 offset: Duration::from_secs_f64(connection as f64 / rate),
-                every: Duration::from_secs_f64(connections as f64 / rate),
+                every: Duration::from_secs_f64(connections as f64 / rate)
+                    .max(Duration::from_nanos(1)),
             },
         }
     }
 
     /// When request number `n` is to start, from the start of the run; None: now.
-    pub fn intended(self, n: u64) -> Option<Duration> {
+    pub(crate) fn intended(self, n: u64) -> Option<Duration> {
         match self {
             Self::Closed => None,
             Self::Open { offset, every } => {
-                Some(offset + Duration::from_secs_f64(every.as_secs_f64() * n as f64))
+                let after_ns = every.as_nanos().saturating_mul(u128::from(n));
+                Some(offset + Duration::from_nanos(u64::try_from(after_ns).unwrap_or(u64::MAX)))
             }
         }
     }
 
     /// How many requests are to start before `end`; None: as many as there is time for.
-    pub fn planned(self, end: Duration) -> Option<u64> {
+    pub(crate) fn planned(self, end: Duration) -> Option<u64> {
         match self {
             Self::Closed => None,
             Self::Open { offset, every } => {
-                let span = end.saturating_sub(offset).as_secs_f64();
-                Some((span / every.as_secs_f64()).ceil() as u64)
+                let span_ns = end.saturating_sub(offset).as_nanos();
+                let planned = span_ns.div_ceil(every.as_nanos());
+                Some(u64::try_from(planned).unwrap_or(u64::MAX))
             }
         }
     }

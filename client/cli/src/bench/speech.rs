@@ -10,7 +10,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// What came back for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Written, or read and there.
     Done,
     /// Read and not there.
@@ -21,7 +21,7 @@ pub enum Answer {
 
 /// One of the protocols, with what does not change from request to request.
 #[derive(Debug, Clone)]
-pub enum Speech {
+pub(crate) enum Speech {
     /// `/v1/kv/{table}/…` over HTTP/1.1, pipelined.
     Http {
         /// `/v1/kv/{table}/`.
@@ -35,13 +35,13 @@ pub enum Speech {
 
 impl Speech {
     /// HTTP to a host, for a table.
-    pub fn http(host: &str, table: &str) -> Self {
+    pub(crate) fn http(host: &str, table: &str) -> Self {
         let path = format!("/v1/kv/{}/", utf8_percent_encode(table, NON_ALPHANUMERIC));
         Self::Http { path, host: host.to_owned() }
     }
 
     /// Appends a request.
-    pub fn request(&self, action: Action, value: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn request(&self, action: Action, value: &[u8], out: &mut Vec<u8>) {
         match (self, action) {
             (Self::Http { path, host }, Action::Get(key)) => {
                 put_str(out, &format!("GET {path}key:{key} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
@@ -72,7 +72,7 @@ impl Speech {
 
     /// Reads the first answer of `input`: its length and what it says; None when it is not all there. An error is no
     /// answer of this protocol, and the connection of no more use.
-    pub fn answer(&self, input: &[u8]) -> Result<Option<(usize, Answer)>, String> {
+    pub(crate) fn answer(&self, input: &[u8]) -> Result<Option<(usize, Answer)>, String> {
         match self {
             Self::Http { .. } => http_answer(input),
             Self::Resp => resp_answer(input),
@@ -201,10 +201,7 @@ mod tests {
         assert_eq!(answer(&resp, b"$-1\r\n"), Answer::Missing);
         assert_eq!(answer(&resp, b"-ERR no\r\n"), Answer::Refused("ERR no".into()));
         let http = Speech::http("h:1", "t");
-        assert_eq!(
-            answer(&http, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"),
-            Answer::Done
-        );
+        assert_eq!(answer(&http, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"), Answer::Done);
         assert_eq!(answer(&http, b"HTTP/1.1 204 No Content\r\nETag: \"1\"\r\n\r\n"), Answer::Done);
         assert_eq!(
             answer(&http, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),

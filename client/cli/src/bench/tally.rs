@@ -9,23 +9,24 @@ use serde::Serialize;
 
 use super::load::Action;
 use super::speech::Answer;
+use crate::output;
 
 /// Latencies are kept in nanoseconds to three digits.
 const DIGITS: u8 = 3;
 
 /// Counts and latencies of one connection, or of all.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub(crate) struct Tally {
     gets: Histogram<u64>,
     puts: Histogram<u64>,
     /// Reads of keys that were not there.
-    pub missing: u64,
+    pub(crate) missing: u64,
     /// Requests the server refused.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Requests without an answer; their wait until we gave up is in the latencies, so that leaving does not flatter.
-    pub unanswered: u64,
+    pub(crate) unanswered: u64,
     /// The first thing that went wrong, in words.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
 }
 
 impl Default for Tally {
@@ -38,7 +39,7 @@ impl Default for Tally {
 
 impl Tally {
     /// Notes an answer and how long it took.
-    pub fn answered(&mut self, action: Action, answer: Answer, took: Duration) {
+    pub(crate) fn answered(&mut self, action: Action, answer: Answer, took: Duration) {
         self.record(action, took);
         match (action, answer) {
             (_, Answer::Done) => {}
@@ -49,13 +50,13 @@ impl Tally {
     }
 
     /// Notes that an answer did not come for as long as we waited.
-    pub fn unanswered(&mut self, action: Action, waited: Duration) {
+    pub(crate) fn unanswered(&mut self, action: Action, waited: Duration) {
         self.record(action, waited);
         self.unanswered += 1;
     }
 
     /// Notes what went wrong, if it is the first.
-    pub fn note(&mut self, trouble: String) {
+    pub(crate) fn note(&mut self, trouble: String) {
         self.trouble.get_or_insert(trouble);
     }
 
@@ -74,7 +75,7 @@ impl Tally {
     }
 
     /// Takes another's counts in.
-    pub fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         let fits = "a histogram that resizes takes any other";
         self.gets.add(&other.gets).expect(fits);
         self.puts.add(&other.puts).expect(fits);
@@ -87,7 +88,7 @@ impl Tally {
     }
 
     /// Sums it up for a run that took `elapsed`.
-    pub fn report(self, run: Setup, elapsed: Duration) -> Report {
+    pub(crate) fn report(self, run: Setup, elapsed: Duration) -> Report {
         let mut all = self.gets.clone();
         all.add(&self.puts).expect("a histogram that resizes takes any other");
         let answered = all.len() - self.unanswered;
@@ -109,30 +110,30 @@ impl Tally {
 
 /// What a run was asked to do; part of its report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// `http` or `resp`.
-    pub protocol: String,
+    pub(crate) protocol: String,
     /// Where to.
-    pub targets: Vec<String>,
+    pub(crate) targets: Vec<String>,
     /// Connections, spread over the targets by turns.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Requests a connection may have under way.
-    pub pipeline: usize,
+    pub(crate) pipeline: usize,
     /// Intended requests a second of all connections; None is a closed loop.
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// Bytes of each value.
-    pub value_bytes: u64,
+    pub(crate) value_bytes: u64,
     /// Distinct keys.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// The share of reads.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
     /// What the keys and the mix are drawn from.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// A run in figures. Its JSON is the output of `firn bench --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     #[serde(flatten)]
     setup: Setup,
     elapsed_s: f64,
@@ -140,11 +141,11 @@ pub struct Report {
     per_second: f64,
     missing: u64,
     /// As [`Tally::refused`].
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// As [`Tally::unanswered`].
-    pub unanswered: u64,
+    pub(crate) unanswered: u64,
     /// As [`Tally::trouble`].
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
     all: Option<Latencies>,
     get: Option<Latencies>,
     put: Option<Latencies>,
@@ -199,12 +200,12 @@ impl Latencies {
 
 impl Report {
     /// Whether every request was answered and none refused.
-    pub fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.refused == 0 && self.unanswered == 0 && self.trouble.is_none()
     }
 
     /// Writes it for people.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let Setup { protocol, connections, pipeline, .. } = &self.setup;
         let pace = match self.setup.rate {
             None => "closed loop, latencies from sending".to_owned(),
@@ -227,9 +228,8 @@ impl Report {
     }
 
     fn latencies(&self) -> Table {
-        let mut table = Table::new();
-        table.load_preset(comfy_table::presets::NOTHING);
-        table.set_header(["", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+        let mut table =
+            output::table(["", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
         for (name, latencies) in [("get", self.get), ("put", self.put), ("all", self.all)] {
             if let Some(latencies) = latencies {
                 table.add_row(latencies.row(name));
