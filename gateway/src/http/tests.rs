@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -28,7 +29,7 @@ impl Server {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let server = serve(listener, Fake::new(), 1).unwrap();
+                let server = serve(listener, Fake::new(), Arc::default(), 1).unwrap();
                 send.send(server.handle()).unwrap();
                 server.await.unwrap();
             });
@@ -702,4 +703,68 @@ fn pages_of_other_sites_change_nothing() {
     let rebound = server
         .raw(b"GET /v1/kv/default/k HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
     assert!(rebound.starts_with("HTTP/1.1 421 "), "{rebound}");
+}
+
+/// Each is given its few seconds; all wait at once.
+#[test]
+fn slow_peers_are_given_up() {
+    let server = Server::start();
+    let head = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
+    let put = "PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\n";
+    let cases = [
+        ("a first head", head.to_owned(), "HTTP/1.1 408 "),
+        ("a body", format!("{put}Content-Length: 9\r\n\r\nhalf"), "HTTP/1.1 408 "),
+        (
+            "chunks",
+            format!("{put}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+            "HTTP/1.1 408 ",
+        ),
+        ("a trailer", format!("{put}Transfer-Encoding: chunked\r\n\r\n0\r\nx: "), "HTTP/1.1 408 "),
+        (
+            "a body nobody reads",
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+            "HTTP/1.1 400 ",
+        ),
+    ];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = server.connect();
+            assert_eq!(client.ask("GET", "/livez", "", "").status, 200);
+            client.socket.write_all(head.as_bytes()).unwrap();
+            assert_eq!(client.rest(), "", "a later head");
+        });
+        for (what, bytes, want) in &cases {
+            let server = &server;
+            scope.spawn(move || {
+                let answer = server.raw(bytes.as_bytes());
+                assert!(answer.starts_with(want), "{what}: {answer}");
+                assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{what}: {answer}");
+            });
+        }
+    });
+    assert_eq!(server.ask("GET", "/v1/kv/default/k", "", "").status, 404, "nothing was written");
+}
+
+#[test]
+fn a_client_that_asks_first_is_told_to_go_on() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let head = b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    client.socket.write_all(head).unwrap();
+    assert_eq!(client.answer("PUT").status, 100);
+    client.socket.write_all(b"x").unwrap();
+    assert_eq!(client.answer("PUT").status, 201);
+}
+
+#[test]
+fn a_pipeline_behind_a_long_value_waits_its_turn() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let long = "x".repeat(1024 * 1024);
+    assert_eq!(client.ask("PUT", "/v1/kv/default/k", "", &long).status, 201);
+    let get = "GET /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    client.socket.write_all(get.repeat(32).as_bytes()).unwrap();
+    for number in 0..32 {
+        assert_eq!(client.answer("GET").body.len(), long.len(), "{number}");
+    }
 }
