@@ -157,7 +157,7 @@ mod tests {
     fn state() -> State {
         let settings = Wishes::default().of_a_new_cluster().unwrap();
         let state = State::new(ClusterId(1), 2, settings);
-        let mut registry = Registry::new(state, "uplink:1".to_owned(), 0);
+        let mut registry = Registry::new(state, "uplink:1".to_owned(), None, 0);
         let addresses = [("peer".to_owned(), "w1:1".to_owned())].into();
         let (name, incarnation) = ("w1".parse().unwrap(), Incarnation(1));
         let register = Register { name, incarnation, addresses, shards: 1, cluster: None };

@@ -420,3 +420,19 @@ async fn a_restart_goes_on_where_it_stopped() {
     assert!(after.partitions.iter().all(|row| row.primary.as_ref() == Some(&by)));
     uplink.stop().await;
 }
+
+#[tokio::test]
+async fn within_a_worker_a_restart_waits_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let within = |name: &str| Config { within: Some(name.parse().unwrap()), ..at(folder.path()) };
+    let uplink = run(within("w1")).await;
+    Curl::new(&uplink).register("w1", 1).await;
+    Curl::new(&uplink).register("w2", 1).await;
+    uplink.stop().await;
+    // No goodbye, and no lease has run out: the process was killed.
+    let uplink = run(within("w1")).await;
+    let curl = Curl::new(&uplink);
+    assert_eq!(curl.register("w2", 2).await.status(), StatusCode::CONFLICT);
+    assert_eq!(curl.register("w1", 2).await.status(), StatusCode::CREATED);
+    uplink.stop().await;
+}
