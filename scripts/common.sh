@@ -3,7 +3,7 @@
 # FIRN_PROFILE=dev uses the debug build; the default is release.
 # FIRN_PORTS=free gives every listener a free port instead of its usual one.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 profile=${FIRN_PROFILE:-release}
 case $profile in
   dev) binaries=${CARGO_TARGET_DIR:-target}/debug ;;
@@ -16,6 +16,7 @@ declare -A started=()
 folder=
 
 say() { printf '%s\n' "$*" >&2; }
+tell() { printf '%s\n' "$*"; }
 
 # build PACKAGE…: their binaries, in the chosen profile.
 build() {

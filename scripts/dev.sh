@@ -6,6 +6,7 @@
 # It joins the uplink on port 4999 (UPLINK_PORT) and starts one there first if none answers; that uplink ends with the
 # script that started it, and the other workers go on with the map they have. FIRN_PROFILE=dev: the debug build.
 set -euo pipefail
+# shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 if (($# != 2)) || ! is_number "$1"; then
@@ -22,13 +23,13 @@ if ! curl --silent --fail --max-time 2 --output /dev/null "$uplink/livez"; then
   start uplink firn-uplink --listen "127.0.0.1:${UPLINK_PORT:-4999}"
   wait_ready uplink
   uplink=http://$(address uplink http)
-  echo "uplink $uplink (started)"
+  tell "uplink $uplink (started)"
 fi
 start "$name" firn-worker --name "$name" --uplink "$uplink" --listen "http=127.0.0.1:$http" \
   --listen resp=127.0.0.1:0 --listen boutique=127.0.0.1:0 --listen winter=127.0.0.1:0
 wait_ready "$name"
 for protocol in http resp boutique winter; do
-  echo "$name $protocol $(address "$name" "$protocol")"
+  tell "$name $protocol $(address "$name" "$protocol")"
 done
-echo "ready: try scripts/curl.post.sh $(address "$name" http | sed 's/.*://')"
+tell "ready: try scripts/curl.post.sh $(address "$name" http | sed 's/.*://')"
 stay

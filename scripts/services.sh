@@ -6,6 +6,7 @@
 # Worker i (from 0) listens on http 1234+i, resp 6379+i, boutique 4040+i and winter 6060+i. SHARD_LIMIT, KEY_INTEGER
 # and every other setting of the binaries can be given in the environment. FIRN_PROFILE=dev: the debug build.
 set -euo pipefail
+# shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 workers=${1:-4}
@@ -27,15 +28,15 @@ for ((i = 0; i < workers; i++)); do
 done
 for ((i = 1; i <= workers; i++)); do wait_ready "w$i"; done
 
-echo "uplink    $uplink   curl $uplink/v1/cluster"
+tell "uplink    $uplink   curl $uplink/v1/cluster"
 for ((i = 1; i <= workers; i++)); do
   http=$(address "w$i" http) resp=$(address "w$i" resp)
   boutique=$(address "w$i" boutique) winter=$(address "w$i" winter)
-  echo "w$i http      $http   curl -X PUT --data blue http://$http/v1/kv/default/sky; curl http://$http/v1/kv/default/sky"
-  echo "w$i smache    $http   curl 'http://$http/api?key=sky'"
-  echo "w$i resp      $resp   printf 'GET sky\r\n' | curl -s --max-time 1 telnet://$resp"
-  echo "w$i boutique  $boutique   printf 'CREATE b\nPUT b sky blue\nGET b sky\n' | curl -s --max-time 1 telnet://$boutique"
-  echo "w$i winter    $winter   printf 'GET default sky\n' | curl -s --max-time 1 telnet://$winter"
+  tell "w$i http      $http   curl -X PUT --data blue http://$http/v1/kv/default/sky; curl http://$http/v1/kv/default/sky"
+  tell "w$i smache    $http   curl 'http://$http/api?key=sky'"
+  tell "w$i resp      $resp   printf 'GET sky\r\n' | curl -sN --max-time 1 telnet://$resp"
+  tell "w$i boutique  $boutique   printf 'CREATE b\nPUT b sky blue\nGET b sky\n' | curl -sN --max-time 1 telnet://$boutique"
+  tell "w$i winter    $winter   printf 'GET default sky\n' | curl -sN --max-time 1 telnet://$winter"
 done
-echo "ready: $workers workers; logs in $folder; Ctrl-C ends all"
+tell "ready: $workers workers; logs in $folder; Ctrl-C ends all"
 stay

@@ -24,7 +24,7 @@ use crate::listen::{Connections, accept};
 /// answered and ends the connection.
 pub(crate) const LINE_BYTES_MAX: usize = VALUE_BYTES_HARD_MAX + 64 * 1024;
 /// The longest text of an error, in bytes.
-const ERROR_BYTES_MAX: usize = 300;
+pub(crate) const ERROR_BYTES_MAX: usize = 300;
 /// Said when a worker of another build answers what was not asked for.
 const OTHER_KIND: &str = "a reply of another kind came from another worker";
 

@@ -131,7 +131,8 @@ fn failed(why: &str) -> Request<'static> {
 }
 
 fn unrecognized(word: &[u8]) -> Request<'static> {
-    let shown = line::one_line(&String::from_utf8_lossy(word));
+    let start = &word[..word.len().min(line::ERROR_BYTES_MAX)];
+    let shown = line::one_line(&String::from_utf8_lossy(start));
     let reply = format!("unrecognized command {shown}\n").into_bytes().into();
     if line::is_http_header(word) { Request::Close(reply) } else { Request::Answer(reply) }
 }
@@ -222,6 +223,22 @@ mod tests {
                 reply.starts_with(&format!("error missing arguments: {verb} table")),
                 "{reply}"
             );
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is sent, an answer is one line of printable text.
+        #[test]
+        fn an_answer_is_one_line(
+            start in "((CREATE|PUTNEW|GET|DELETE|[A-Z]*) ?)?(t ?)?(k ?)?",
+            rest in proptest::collection::vec(0u8.., 0..40),
+            end in "( EXPIRE -?[0-9]*)?",
+        ) {
+            let line = [start.as_bytes(), &rest, end.as_bytes()].concat();
+            if let Request::Answer(reply) = Winter::read(&line) {
+                let text = reply.strip_suffix(b"\n").expect("an answer ends its line");
+                assert!(!text.iter().any(u8::is_ascii_control), "{line:?}: {reply:?}");
+            }
         }
     }
 

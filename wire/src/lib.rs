@@ -9,11 +9,13 @@
 pub mod command;
 pub mod exchange;
 pub mod frame;
+pub mod glob;
 pub mod handshake;
 pub mod ids;
 pub mod json;
 pub mod key;
 pub mod limits;
+pub mod long_double;
 pub mod map;
 pub mod message;
 pub mod registry;
