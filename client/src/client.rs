@@ -100,6 +100,7 @@ pub struct ScanRow {
 /// A connected program. Cheap to share by reference; each request is on its own, so many may run at once.
 pub struct Client {
     router: Router<Nothing>,
+    uplink: Arc<Uplink>,
     timeout: Duration,
     next_session: AtomicU64,
     follower: JoinHandle<()>,
@@ -120,7 +121,8 @@ impl Client {
         let links = Links::new(client_id()?, config.secret, Arc::clone(&maps));
         let follower = tokio::spawn(follow(Arc::clone(&maps), Arc::clone(&uplink)));
         Ok(Self {
-            router: Router::new(Nothing, maps, links, Some(uplink)),
+            router: Router::new(Nothing, maps, links, Some(Arc::clone(&uplink))),
+            uplink,
             timeout: config.timeout,
             next_session: AtomicU64::new(1),
             follower,
@@ -130,6 +132,11 @@ impl Client {
     /// The router below, for what has no method here.
     pub fn router(&self) -> &Router<Nothing> {
         &self.router
+    }
+
+    /// How long ago the uplink, or the worker that stands in for it, last answered.
+    pub fn uplink_heard(&self) -> Option<Duration> {
+        self.uplink.heard()
     }
 
     /// The map in force.

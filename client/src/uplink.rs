@@ -2,8 +2,9 @@
 //! tables in the same form, so that a program that knows only workers needs no uplink address.
 
 use std::fmt::Write as _;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use firn_wire::ids::{MapVersion, TableName, WorkerName};
 use firn_wire::map::TablePolicy;
@@ -64,6 +65,8 @@ pub struct Uplink {
     http: reqwest::Client,
     /// The place in `urls` that answered last.
     last_good: AtomicUsize,
+    /// When that was; None: never.
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Uplink {
@@ -82,7 +85,12 @@ impl Uplink {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .expect("a client without TLS needs nothing from the system");
-        Ok(Self { urls, secret, http, last_good: AtomicUsize::new(0) })
+        Ok(Self { urls, secret, http, last_good: AtomicUsize::new(0), heard: Mutex::default() })
+    }
+
+    /// How long ago one of the addresses last answered; None: never.
+    pub fn heard(&self) -> Option<Duration> {
+        self.heard.lock().expect("no holder panics").map(|at| at.elapsed())
     }
 
     /// A worker's start.
@@ -180,6 +188,7 @@ impl Uplink {
                 }
                 Ok(answer) => {
                     self.last_good.store(at, Ordering::Relaxed);
+                    *self.heard.lock().expect("no holder panics") = Some(Instant::now());
                     return answer.or_problem();
                 }
             }
@@ -327,6 +336,7 @@ mod tests {
         assert_eq!(uplink.map(delta.version, Duration::ZERO).await, Ok(None));
         let asked = asked.await.unwrap();
         assert!(asked[1].starts_with("GET /v1/map?after=1.1&wait=0ms HTTP/1.1\r\n"));
+        assert!(uplink.heard().is_some());
         let header = asked[1].lines().find_map(|line| line.strip_prefix("firn-signature: "));
         let header = header.expect("a signature");
         let (time, rest) = header.split_once(' ').unwrap();

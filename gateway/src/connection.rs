@@ -32,6 +32,9 @@ pub const STALL_MAX: Duration = Duration::from_secs(300);
 /// Buffers above this are given back when they are empty.
 const BUFFER_KEEP_BYTES: usize = 64 * 1024;
 const READ_BYTES_MIN: usize = 16 * 1024;
+/// How long and how much is still read from a client after our last words.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Commands handed over in one submission.
 const SUBMIT_MAX: usize = 1_024;
 
@@ -303,6 +306,29 @@ impl<P: Protocol> Connection<P> {
         Ok(())
     }
 
+    /// Answers everything up to here and ends the connection. What the client still sends is read and forgotten for a
+    /// while: unread bytes would make the kernel reset the connection, and our last words could be lost (RFC 9112 §9.6).
+    async fn close(
+        &mut self,
+        mut reader: ReadHalf<'_>,
+        mut writer: WriteHalf<'_>,
+    ) -> io::Result<()> {
+        self.settle(&mut writer).await?;
+        writer.shutdown().await?;
+        let forget = async {
+            let (mut buffer, mut forgotten) = (vec![0; READ_BYTES_MIN], 0);
+            while forgotten < LINGER_BYTES_MAX {
+                match reader.read(&mut buffer).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) => forgotten += n,
+                }
+            }
+        };
+        // Either way the connection has had its time.
+        let _ = tokio::time::timeout(LINGER_MAX, forget).await;
+        Ok(())
+    }
+
     async fn serve(
         &mut self,
         mut reader: ReadHalf<'_>,
@@ -322,13 +348,13 @@ impl<P: Protocol> Connection<P> {
                     let out = &mut self.replies.out;
                     let flow = self.protocol.run(job, &*self.execute, &mut self.session, out).await;
                     if flow == Flow::Close {
-                        return self.settle(&mut writer).await;
+                        return self.close(reader, writer).await;
                     }
                     continue;
                 }
                 Stop::Close => {
                     self.replies.out.drain(..written);
-                    return self.settle(&mut writer).await;
+                    return self.close(reader, writer).await;
                 }
             }
             if written < self.replies.out.len() {

@@ -33,7 +33,8 @@ impl Connections {
         self.open.lock().expect("no holder panics").values().sum()
     }
 
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, &'static str> {
+    /// Counts a connection until its place is dropped; an error says which bound it would pass.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, &'static str> {
         let mut open = self.open.lock().expect("no holder panics");
         if open.values().sum::<usize>() >= CONNECTIONS_MAX {
             return Err("too many connections");
@@ -49,7 +50,7 @@ impl Connections {
 
 /// A connection's place among the counted; leaves when dropped.
 #[derive(Debug)]
-struct Place {
+pub(crate) struct Place {
     connections: Arc<Connections>,
     address: IpAddr,
 }

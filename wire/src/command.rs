@@ -52,6 +52,8 @@ pub enum ExpireIf {
     Later,
     /// Only a later one.
     Earlier,
+    /// Only a later one, and not the lack of one (XX with LT).
+    SomeEarlier,
 }
 
 /// A value to be written.

@@ -1,1 +1,69 @@
-//! To be written.
+//! The Redis door, plain: every worker answers for every key, in RESP2 and RESP3, as redis-server 7.0 would. What
+//! differs is listed in docs/PROTOCOL.md.
+//!
+//! Reading order: [`parse`] (and `inline`) turns bytes into `words`, `commands` says which command they are, a handler
+//! (`strings`, `keys`, `object`, `greeting`, `client`, `command`, `config`, `info`, `transaction`; `options` and `number`
+//! help them) makes a `plan`, `conversation` hands it to the connection's loop, and `form` writes the store's reply with
+//! `write`. `clients` is the list of connections.
+
+mod client;
+mod clients;
+mod command;
+mod commands;
+mod config;
+mod conversation;
+mod form;
+mod greeting;
+mod info;
+mod inline;
+pub mod keys;
+mod number;
+mod object;
+mod options;
+pub mod parse;
+mod plan;
+mod strings;
+pub mod transaction;
+mod words;
+mod write;
+
+use std::sync::Arc;
+
+use firn_wire::exchange::{Role, Session};
+use tokio::net::TcpListener;
+
+use crate::connection;
+use crate::execute::Execute;
+use crate::listen::{self, Connections};
+use clients::{Client, Clients};
+use conversation::Conversation;
+
+/// What the connections of a process share, whichever runtime serves them.
+#[derive(Debug, Default)]
+pub struct Shared {
+    connections: Arc<Connections>,
+    clients: Clients,
+}
+
+impl Shared {
+    /// No connections yet; `connections` counts those of all listeners.
+    pub fn new(connections: Arc<Connections>) -> Self {
+        Self { connections, clients: Clients::default() }
+    }
+}
+
+/// Serves the connections of a listener for ever. Several runtimes may each have a listener and the same `shared`.
+pub async fn listen(listener: TcpListener, execute: Arc<dyn Execute>, shared: Arc<Shared>) {
+    let connections = Arc::clone(&shared.connections);
+    let refusal = "-ERR max number of clients reached: {}\r\n";
+    listen::accept(listener, connections, refusal, |socket, address, id| {
+        let (execute, shared) = (Arc::clone(&execute), Arc::clone(&shared));
+        async move {
+            let local = socket.local_addr().unwrap_or(address);
+            let client = Client::new(id, address, local);
+            let conversation = Conversation::new(Arc::clone(&execute), shared, client);
+            connection::serve(socket, conversation, execute, Session::new(id, Role::Admin)).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,187 @@
+//! What there is to say of the cluster: `/v1/cluster`, `/v1/workers`, `/v1/locate`, `/v1/map`.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use firn_wire::ids::{PartitionId, TableId, WorkerId};
+use firn_wire::key;
+use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState, shard_of};
+use firn_wire::registry::{MapDelta, Removed};
+use serde_json::json;
+
+use super::base64;
+use super::door::{Call, check_key, no_such_table};
+use super::problem::{Kind, Problem};
+
+/// How many workers are in a state.
+fn count(map: &MapIndex, state: WorkerState) -> usize {
+    map.workers.iter().filter(|worker| worker.state == state).count()
+}
+
+/// The state of the cluster in one sentence.
+fn summary(map: &MapIndex) -> String {
+    let (all, up) = (map.workers.len(), count(map, WorkerState::Up));
+    let workers = match (all, up) {
+        (0, _) => return "No worker has registered yet".to_owned(),
+        (1, 1) => "The one worker is up".to_owned(),
+        (all, up) if all == up => format!("All {all} workers up"),
+        (all, up) => format!("{up} of {all} workers up"),
+    };
+    let orphans = map.partitions.iter().filter(|row| row.primary.is_none()).count();
+    match (map.partitions.len(), orphans) {
+        (0, _) => format!("{workers}, no map has been published yet"),
+        (_, 0) => format!("{workers}, every partition has a primary"),
+        (all, orphans) => format!("{workers}, {orphans} of {all} partitions have no primary"),
+    }
+}
+
+/// `GET /v1/cluster`
+pub(super) fn overview(call: &Call<'_>) -> Result<HttpResponse, Problem> {
+    call.params(&[])?;
+    let (map, about) = (call.door.execute.map(), call.door.execute.about());
+    let led = map.partitions.iter().filter(|row| row.primary.is_some()).count();
+    Ok(HttpResponse::Ok().json(json!({
+        "summary": summary(&map),
+        "cluster": map.cluster,
+        "version": map.version,
+        "format": map.format,
+        "settings": map.settings,
+        "workers": {
+            "up": count(&map, WorkerState::Up),
+            "leaving": count(&map, WorkerState::Leaving),
+            "down": count(&map, WorkerState::Down),
+        },
+        "partitions": { "all": map.partitions.len(), "with_primary": led },
+        "tables": map.tables.len(),
+        "answered_by": about.name,
+        "uplink_heard_ms": about.uplink_heard.map(|heard| heard.as_millis() as u64),
+    })))
+}
+
+/// How many partitions a worker leads.
+fn led_by(map: &MapIndex, worker: &WorkerRow) -> usize {
+    let id = worker.id();
+    map.partitions.iter().filter(|row| row.primary.as_ref() == Some(&id)).count()
+}
+
+/// `GET /v1/workers`
+pub(super) fn workers(call: &Call<'_>) -> Result<HttpResponse, Problem> {
+    call.params(&[])?;
+    let map = call.door.execute.map();
+    let rows = map.workers.iter().map(|worker| {
+        json!({
+            "name": worker.name,
+            "incarnation": worker.incarnation,
+            "state": worker.state,
+            "since_ms": worker.since_ms,
+            "shards": worker.shards,
+            "addresses": worker.addresses,
+            "partitions_led": led_by(&map, worker),
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    Ok(HttpResponse::Ok().json(json!({ "version": map.version, "workers": rows })))
+}
+
+/// The shard with which a worker serves a partition; None where the map does not know that run of it.
+fn shard(map: &MapIndex, partition: PartitionId, worker: Option<&WorkerId>) -> Option<usize> {
+    let worker = worker?;
+    let row = map.worker(&worker.name).filter(|row| row.incarnation == worker.incarnation)?;
+    Some(shard_of(partition, row.shards))
+}
+
+/// `GET /v1/locate?key=&table=`
+pub(super) async fn locate(call: &mut Call<'_>) -> Result<HttpResponse, Problem> {
+    let params = call.params(&["key", "table"])?;
+    let table = params.text("table")?.unwrap_or("default");
+    let key = params.bytes("key").unwrap_or_default();
+    check_key(key)?;
+    let id: TableId = call.door.table(table).await?;
+    let map = call.door.execute.map();
+    let partition = map.locate(id, key).ok_or_else(|| no_such_table(table))?;
+    let row: &PartitionRow = map.partition(partition).expect("located in this map");
+    let primary = row.primary.as_ref();
+    let text = std::str::from_utf8(key).ok();
+    let mut answer = json!({
+        "table": table,
+        "slot": key::slot(key),
+        "literal": key::literal_text(key),
+        "key_integer": map.settings.key_integer,
+        "partition": partition,
+        "epoch": row.epoch,
+        "shard": shard(&map, partition, primary),
+        "worker": primary.map(|worker| &worker.name),
+        "copies": row.isr.iter().map(|worker| &worker.name).collect::<Vec<_>>(),
+        "version": map.version,
+    });
+    match text {
+        Some(text) => answer["key"] = text.into(),
+        None => answer["key_base64"] = base64::encode(key).into(),
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// `GET /v1/map`: the whole map, its version as the tag.
+pub(super) fn map(call: &Call<'_>) -> Result<HttpResponse, Problem> {
+    call.params(&[])?;
+    let map = call.door.execute.map();
+    let tag = HeaderValue::from_str(&format!("\"{}\"", map.version)).expect("digits and a dot");
+    if call.request.headers().get(IF_NONE_MATCH).is_some_and(|given| names(given, &tag)) {
+        return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
+    }
+    if map.partitions.is_empty() {
+        return Err(Problem::new(Kind::Unavailable, "no map has been published yet"));
+    }
+    let map = map.map().clone();
+    let delta = MapDelta {
+        version: map.version,
+        from: map.version,
+        full: true,
+        cluster: map.cluster,
+        format: map.format,
+        settings: map.settings,
+        workers: map.workers,
+        seats: map.seats,
+        groups: map.groups,
+        partitions: map.partitions,
+        tables: map.tables,
+        removed: Removed::default(),
+    };
+    Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(delta))
+}
+
+/// Whether `If-None-Match` names a tag; weak ones count (RFC 9110 §13.1.2).
+fn names(given: &HeaderValue, tag: &HeaderValue) -> bool {
+    let tag = tag.as_bytes();
+    given
+        .as_bytes()
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|one| one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::fake;
+
+    #[test]
+    fn the_summary_tells_what_is_missing() {
+        assert_eq!(summary(&fake::map()), "All 4 workers up, every partition has a primary");
+        let mut map = fake::map().map().clone();
+        map.workers[1].state = WorkerState::Down;
+        map.partitions[0].primary = None;
+        let map = MapIndex::new(map).unwrap();
+        assert_eq!(summary(&map), "3 of 4 workers up, 1 of 1024 partitions have no primary");
+    }
+
+    #[test]
+    fn a_tag_is_found_in_a_list() {
+        let tag = HeaderValue::from_static("\"1.5\"");
+        for given in ["\"1.5\"", "W/\"1.5\"", "\"1.4\", \"1.5\"", "*"] {
+            assert!(names(&HeaderValue::from_static(given), &tag), "{given}");
+        }
+        for given in ["1.5", "\"1.50\"", "\"1.4\""] {
+            assert!(!names(&HeaderValue::from_static(given), &tag), "{given}");
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! The commands: one table that lookups, arity errors, COMMAND and CLIENT LIST come from.
+//!
+//! What a row says of a command (arity, flags, key positions, categories, tips) is what redis-server 7.0 says of it;
+//! arity counts the name, and a negative one is a minimum.
+
+use std::borrow::Cow;
+
+use super::conversation::Conversation;
+use super::plan::{Plan, Refusal};
+use super::words::Words;
+use super::{client, command, config, greeting, info, keys, object, strings, transaction};
+
+/// Decides what to do for a request whose arity is right.
+pub(super) type Handler =
+    for<'a, 'r> fn(&mut Conversation, Words<'a, 'r>) -> Result<Plan<'a>, Refusal>;
+
+/// A command, or a subcommand.
+pub(super) struct Spec {
+    /// In lower case; a subcommand's is `command|subcommand`.
+    pub(super) name: &'static str,
+    pub(super) arity: i16,
+    pub(super) handler: Handler,
+    flags: u16,
+    pub(super) group: Group,
+    pub(super) keys: &'static [KeySpec],
+    pub(super) tips: &'static [&'static str],
+    /// Since which version redis-server has it.
+    pub(super) since: &'static str,
+    pub(super) summary: &'static str,
+}
+
+/// What a command is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Connection,
+    Generic,
+    Server,
+    String,
+    Transactions,
+}
+
+impl Group {
+    /// Its name in COMMAND DOCS.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Generic => "generic",
+            Self::Server => "server",
+            Self::String => "string",
+            Self::Transactions => "transactions",
+        }
+    }
+}
+
+/// Where some keys of a command stand, and what it does with them.
+#[derive(Debug)]
+pub(super) struct KeySpec {
+    /// The first.
+    pub(super) first: u8,
+    /// The last, counted from the first; -1 is the last word.
+    pub(super) last: i8,
+    pub(super) step: u8,
+    pub(super) flags: &'static [&'static str],
+}
+
+const fn key(first: u8, flags: &'static [&'static str]) -> KeySpec {
+    KeySpec { first, last: 0, step: 1, flags }
+}
+
+const fn keys_of_all(step: u8, flags: &'static [&'static str]) -> KeySpec {
+    KeySpec { first: 1, last: -1, step, flags }
+}
+
+const WRITE: u16 = 1;
+const READONLY: u16 = 1 << 1;
+const DENYOOM: u16 = 1 << 2;
+const ADMIN: u16 = 1 << 3;
+const NOSCRIPT: u16 = 1 << 4;
+const LOADING: u16 = 1 << 5;
+const STALE: u16 = 1 << 6;
+const SKIP_SLOWLOG: u16 = 1 << 7;
+const FAST: u16 = 1 << 8;
+const NO_AUTH: u16 = 1 << 9;
+const ALLOW_BUSY: u16 = 1 << 10;
+/// The names of the flags above, by bit, as COMMAND shows them.
+const FLAG_NAMES: [&str; 11] = [
+    "write",
+    "readonly",
+    "denyoom",
+    "admin",
+    "noscript",
+    "loading",
+    "stale",
+    "skip_slowlog",
+    "fast",
+    "no_auth",
+    "allow_busy",
+];
+/// Not for others to see: it has subcommands.
+const CONTAINER: u16 = 1 << 11;
+/// Not for others to see: MULTI does not queue it.
+const NOT_QUEUED: u16 = 1 << 12;
+/// Not for others to see: it changes something other than the store.
+const CHANGES: u16 = 1 << 13;
+/// Not for others to see: in the category of what may hurt.
+const DANGEROUS: u16 = 1 << 14;
+/// Not for others to see: in the category of what is about keys of any type.
+const KEYSPACE: u16 = 1 << 15;
+
+const SESSION: u16 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | CHANGES;
+const AT_ANY_TIME: u16 = LOADING | STALE;
+const CLIENT: u16 = NOSCRIPT | AT_ANY_TIME | CHANGES;
+const TRANSACTION: u16 = NOSCRIPT | AT_ANY_TIME | FAST | ALLOW_BUSY;
+
+impl Spec {
+    /// The names of its flags.
+    pub(super) fn flag_names(&self) -> Vec<&'static str> {
+        let set = |bit: usize| self.flags >> bit & 1 == 1;
+        FLAG_NAMES.iter().enumerate().filter(|(bit, _)| set(*bit)).map(|(_, name)| *name).collect()
+    }
+
+    /// The names of its categories.
+    pub(super) fn categories(&self) -> Vec<&'static str> {
+        let has = |flag| self.flags & flag != 0;
+        // What is nothing without a subcommand is about nothing.
+        let about = |group| self.group == group && !(has(CONTAINER) && self.arity < -1);
+        let all = [
+            ("keyspace", has(KEYSPACE) || about(Group::Generic)),
+            ("read", has(READONLY)),
+            ("write", has(WRITE)),
+            ("string", about(Group::String)),
+            ("admin", has(ADMIN)),
+            ("fast", has(FAST)),
+            ("slow", !has(FAST)),
+            ("dangerous", has(ADMIN | DANGEROUS)),
+            ("connection", about(Group::Connection)),
+            ("transaction", about(Group::Transactions)),
+        ];
+        all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
+    }
+
+    /// Whether it has subcommands.
+    pub(super) fn is_container(&self) -> bool {
+        self.flags & CONTAINER != 0
+    }
+
+    /// Whether it is run at once, also after MULTI.
+    pub(super) fn runs_in_multi(&self) -> bool {
+        self.flags & NOT_QUEUED != 0
+    }
+
+    /// Whether it changes something other than the store.
+    pub(super) fn changes_connection(&self) -> bool {
+        self.flags & CHANGES != 0
+    }
+
+    /// Whether a request of so many words, the name included, can be its.
+    pub(super) fn takes(&self, words: usize) -> bool {
+        let bound = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { words >= bound } else { words == bound }
+    }
+
+    /// The command it is a subcommand of.
+    pub(super) fn container(&self) -> Option<&'static str> {
+        self.name.split_once('|').map(|(container, _)| container)
+    }
+}
+
+const fn row(name: &'static str, arity: i16, handler: Handler, group: Group, flags: u16) -> Spec {
+    Spec { name, arity, handler, flags, group, keys: &[], tips: &[], since: "", summary: "" }
+}
+const fn connection(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+    row(name, arity, handler, Group::Connection, flags)
+}
+const fn generic(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+    row(name, arity, handler, Group::Generic, flags)
+}
+const fn server(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+    row(name, arity, handler, Group::Server, flags)
+}
+const fn string(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+    row(name, arity, handler, Group::String, flags)
+}
+const fn transactions(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+    row(name, arity, handler, Group::Transactions, flags)
+}
+
+impl Spec {
+    const fn keys(self, keys: &'static [KeySpec]) -> Self {
+        Self { keys, ..self }
+    }
+    const fn tips(self, tips: &'static [&'static str]) -> Self {
+        Self { tips, ..self }
+    }
+    const fn doc(self, since: &'static str, summary: &'static str) -> Self {
+        Self { since, summary, ..self }
+    }
+}
+
+const READ_META: &[KeySpec] = &[key(1, &["RO"])];
+const READ: &[KeySpec] = &[key(1, &["RO", "access"])];
+const READ_SECOND: &[KeySpec] = &[key(2, &["RO"])];
+const UPDATE: &[KeySpec] = &[key(1, &["RW", "update"])];
+const READ_UPDATE: &[KeySpec] = &[key(1, &["RW", "access", "update"])];
+const READ_DELETE: &[KeySpec] = &[key(1, &["RW", "access", "delete"])];
+const INSERT: &[KeySpec] = &[key(1, &["OW", "insert"])];
+const OVERWRITE: &[KeySpec] = &[key(1, &["OW", "update"])];
+const READ_SET: &[KeySpec] = &[key(1, &["RW", "access", "update", "variable_flags"])];
+const APPEND: &[KeySpec] = &[key(1, &["RW", "insert"])];
+const READ_ALL: &[KeySpec] = &[keys_of_all(1, &["RO", "access"])];
+const READ_META_ALL: &[KeySpec] = &[keys_of_all(1, &["RO"])];
+const DELETE_ALL: &[KeySpec] = &[keys_of_all(1, &["RM", "delete"])];
+const OVERWRITE_PAIRS: &[KeySpec] = &[keys_of_all(2, &["OW", "update"])];
+const INSERT_PAIRS: &[KeySpec] = &[keys_of_all(2, &["OW", "insert"])];
+const MOVE: &[KeySpec] = &[key(1, &["RW", "access", "delete"]), key(2, &["OW", "update"])];
+const MOVE_NEW: &[KeySpec] = &[key(1, &["RW", "access", "delete"]), key(2, &["OW", "insert"])];
+const COPY: &[KeySpec] = &[key(1, &["RO", "access"]), key(2, &["OW", "update"])];
+
+const VARIES: &[&str] = &["nondeterministic_output"];
+const VARIES_IN_ORDER: &[&str] = &["nondeterministic_output_order"];
+const ALL_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
+const MULTI_SHARD_SUM: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
+
+/// Every command, each followed by its subcommands. At most 254: a [`Place`] is one byte.
+static COMMANDS: &[Spec] = &[
+    connection("auth", -2, greeting::auth, SESSION)
+        .doc("1.0.0", "checks a password; none is set, so only the user `default` passes"),
+    connection("client", -2, no_subcommand, CONTAINER).doc("2.4.0", "about connections"),
+    connection("client|getname", 2, client::getname, CLIENT).doc("2.6.9", "this connection's name"),
+    connection("client|help", 2, command::help, AT_ANY_TIME).doc("5.0.0", "lists these"),
+    connection("client|id", 2, client::id, CLIENT).doc("5.0.0", "this connection's number"),
+    connection("client|info", 2, client::info, CLIENT)
+        .tips(VARIES)
+        .doc("6.2.0", "this connection's line of CLIENT LIST"),
+    connection("client|kill", -3, client::kill, CLIENT | ADMIN)
+        .doc("2.4.0", "closes connections of this worker"),
+    connection("client|list", -2, client::list, CLIENT | ADMIN)
+        .tips(VARIES)
+        .doc("2.4.0", "a line for each connection of this worker"),
+    connection("client|no-evict", 3, client::switch, CLIENT | ADMIN)
+        .doc("7.0.0", "accepted; clients are never evicted"),
+    connection("client|no-touch", 3, client::switch, CLIENT)
+        .doc("7.2.0", "accepted; reads leave no trace"),
+    connection("client|reply", 3, client::reply, CLIENT).doc("3.2.0", "turns replies off and on"),
+    connection("client|setinfo", 4, client::setinfo, CLIENT)
+        .doc("7.2.0", "names the client library"),
+    connection("client|setname", 3, client::setname, CLIENT).doc("2.6.9", "names this connection"),
+    connection("command", -1, command::all, AT_ANY_TIME | CONTAINER)
+        .tips(VARIES_IN_ORDER)
+        .doc("2.8.13", "describes every command"),
+    connection("command|count", 2, command::count, AT_ANY_TIME)
+        .doc("2.8.13", "how many commands there are"),
+    connection("command|docs", -2, command::docs, AT_ANY_TIME)
+        .tips(VARIES_IN_ORDER)
+        .doc("7.0.0", "describes commands for people"),
+    connection("command|getkeys", -4, command::getkeys, AT_ANY_TIME)
+        .doc("2.8.13", "the keys of a request"),
+    connection("command|help", 2, command::help, AT_ANY_TIME).doc("5.0.0", "lists these"),
+    connection("command|info", -2, command::info, AT_ANY_TIME)
+        .tips(VARIES_IN_ORDER)
+        .doc("2.8.13", "describes commands for clients"),
+    connection("command|list", -2, command::list, AT_ANY_TIME)
+        .tips(VARIES_IN_ORDER)
+        .doc("7.0.0", "the names of commands"),
+    connection("echo", 2, greeting::echo, AT_ANY_TIME | FAST).doc("1.0.0", "the same words back"),
+    connection("hello", -1, greeting::hello, SESSION)
+        .doc("6.0.0", "chooses RESP2 or RESP3, and says who answers"),
+    connection("ping", -1, greeting::ping, FAST)
+        .tips(ALL_SHARDS)
+        .doc("1.0.0", "PONG, or the same word back"),
+    connection("quit", -1, greeting::quit, SESSION | NOT_QUEUED)
+        .doc("1.0.0", "closes this connection"),
+    connection("reset", 1, greeting::reset, SESSION | NOT_QUEUED)
+        .doc("6.2.0", "brings this connection back to its start"),
+    connection("select", 2, greeting::select, AT_ANY_TIME | FAST | CHANGES)
+        .doc("1.0.0", "changes the database: number n is the table dbn, 0 is default"),
+    server("config", -2, no_subcommand, CONTAINER).doc("2.0.0", "about settings"),
+    server("config|get", -3, config::get, ADMIN | NOSCRIPT | AT_ANY_TIME)
+        .doc("2.0.0", "settings whose names match"),
+    server("config|help", 2, command::help, AT_ANY_TIME).doc("5.0.0", "lists these"),
+    server("config|resetstat", 2, config::resetstat, ADMIN | NOSCRIPT | AT_ANY_TIME)
+        .doc("2.0.0", "accepted; INFO shows no statistics that could be reset"),
+    server("config|set", -4, config::set, ADMIN | NOSCRIPT | AT_ANY_TIME)
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .doc("2.0.0", "accepted where it changes nothing: settings belong to the cluster"),
+    server("dbsize", 1, keys::dbsize, READONLY | FAST | KEYSPACE)
+        .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
+        .doc("1.0.0", "how many keys the database has"),
+    server("flushall", -1, keys::flushall, WRITE | KEYSPACE | DANGEROUS)
+        .tips(ALL_SHARDS)
+        .doc("1.0.0", "empties the databases 0 to 15"),
+    server("flushdb", -1, keys::flushdb, WRITE | KEYSPACE | DANGEROUS)
+        .tips(ALL_SHARDS)
+        .doc("1.0.0", "empties the database"),
+    server("info", -1, info::info, AT_ANY_TIME | DANGEROUS)
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
+        .doc("1.0.0", "what there is to say about this worker"),
+    server("memory", -2, no_subcommand, CONTAINER).doc("4.0.0", "about memory"),
+    server("memory|help", 2, command::help, AT_ANY_TIME).doc("4.0.0", "lists these"),
+    server("memory|usage", -3, object::memory_usage, READONLY)
+        .keys(READ_SECOND)
+        .doc("4.0.0", "the bytes a key and its value take"),
+    server("time", 1, greeting::time, AT_ANY_TIME | FAST)
+        .tips(VARIES)
+        .doc("2.6.0", "the time of day"),
+    string("append", 3, strings::append, WRITE | DENYOOM | FAST)
+        .keys(APPEND)
+        .doc("2.0.0", "appends to a value"),
+    string("decr", 2, strings::decr, WRITE | DENYOOM | FAST)
+        .keys(READ_UPDATE)
+        .doc("1.0.0", "takes 1 from an integer"),
+    string("decrby", 3, strings::decrby, WRITE | DENYOOM | FAST)
+        .keys(READ_UPDATE)
+        .doc("1.0.0", "takes from an integer"),
+    string("get", 2, strings::get, READONLY | FAST).keys(READ).doc("1.0.0", "a value"),
+    string("getdel", 2, strings::getdel, WRITE | FAST)
+        .keys(READ_DELETE)
+        .doc("6.2.0", "removes a key and returns its value"),
+    string("getex", -2, strings::getex, WRITE | FAST)
+        .keys(READ_UPDATE)
+        .doc("6.2.0", "a value, and a new expiry for it"),
+    string("getrange", 4, strings::getrange, READONLY).keys(READ).doc("2.4.0", "a part of a value"),
+    string("getset", 3, strings::getset, WRITE | DENYOOM | FAST)
+        .keys(READ_UPDATE)
+        .doc("1.0.0", "writes a value and returns the one that was there"),
+    string("incr", 2, strings::incr, WRITE | DENYOOM | FAST)
+        .keys(READ_UPDATE)
+        .doc("1.0.0", "adds 1 to an integer"),
+    string("incrby", 3, strings::incrby, WRITE | DENYOOM | FAST)
+        .keys(READ_UPDATE)
+        .doc("1.0.0", "adds to an integer"),
+    string("incrbyfloat", 3, strings::incrbyfloat, WRITE | DENYOOM | FAST)
+        .keys(READ_UPDATE)
+        .doc("2.6.0", "adds to a fraction"),
+    string("mget", -2, strings::mget, READONLY | FAST)
+        .keys(READ_ALL)
+        .tips(&["request_policy:multi_shard"])
+        .doc("1.0.0", "values"),
+    string("mset", -3, strings::mset, WRITE | DENYOOM)
+        .keys(OVERWRITE_PAIRS)
+        .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"])
+        .doc("1.0.1", "writes values"),
+    string("msetnx", -3, strings::msetnx, WRITE | DENYOOM)
+        .keys(INSERT_PAIRS)
+        .tips(&["request_policy:multi_shard", "response_policy:agg_min"])
+        .doc("1.0.1", "writes values of one partition where none of the keys is there"),
+    string("psetex", 4, strings::psetex, WRITE | DENYOOM)
+        .keys(OVERWRITE)
+        .doc("2.6.0", "writes a value for some milliseconds"),
+    string("set", -3, strings::set, WRITE | DENYOOM).keys(READ_SET).doc("1.0.0", "writes a value"),
+    string("setex", 4, strings::setex, WRITE | DENYOOM)
+        .keys(OVERWRITE)
+        .doc("2.0.0", "writes a value for some seconds"),
+    string("setnx", 3, strings::setnx, WRITE | DENYOOM | FAST)
+        .keys(INSERT)
+        .doc("1.0.0", "writes a value where there is none"),
+    string("setrange", 4, strings::setrange, WRITE | DENYOOM)
+        .keys(UPDATE)
+        .doc("2.2.0", "overwrites a part of a value"),
+    string("strlen", 2, strings::strlen, READONLY | FAST)
+        .keys(READ_META)
+        .doc("2.2.0", "the length of a value"),
+    string("substr", 4, strings::getrange, READONLY).keys(READ).doc("1.0.0", "GETRANGE's old name"),
+    generic("copy", -3, keys::copy, WRITE | DENYOOM).keys(COPY).doc("6.2.0", "copies a key"),
+    generic("del", -2, keys::del, WRITE)
+        .keys(DELETE_ALL)
+        .tips(MULTI_SHARD_SUM)
+        .doc("1.0.0", "removes keys"),
+    generic("exists", -2, keys::exists, READONLY | FAST)
+        .keys(READ_META_ALL)
+        .tips(MULTI_SHARD_SUM)
+        .doc("1.0.0", "how many of the keys are there"),
+    generic("expire", -3, keys::expire, WRITE | FAST)
+        .keys(UPDATE)
+        .doc("1.0.0", "sets the time to live in seconds"),
+    generic("expireat", -3, keys::expireat, WRITE | FAST)
+        .keys(UPDATE)
+        .doc("1.2.0", "sets the end as a Unix time in seconds"),
+    generic("expiretime", 2, keys::expiretime, READONLY | FAST)
+        .keys(READ)
+        .doc("7.0.0", "the end as a Unix time in seconds"),
+    generic("keys", 2, keys::keys, READONLY | DANGEROUS)
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
+        .doc("1.0.0", "every key that matches"),
+    generic("object", -2, no_subcommand, CONTAINER).doc("2.2.3", "about how a value is held"),
+    generic("object|encoding", 3, object::encoding, READONLY)
+        .keys(READ_SECOND)
+        .tips(VARIES)
+        .doc("2.2.3", "how redis-server would hold the value"),
+    generic("object|freq", 3, object::freq, READONLY)
+        .keys(READ_SECOND)
+        .tips(VARIES)
+        .doc("4.0.0", "an error: accesses are not counted"),
+    generic("object|help", 2, command::help, AT_ANY_TIME).doc("6.2.0", "lists these"),
+    generic("object|idletime", 3, object::idletime, READONLY)
+        .keys(READ_SECOND)
+        .tips(VARIES)
+        .doc("2.2.3", "always 0: accesses are not timed"),
+    generic("object|refcount", 3, object::refcount, READONLY)
+        .keys(READ_SECOND)
+        .tips(VARIES)
+        .doc("2.2.3", "the references redis-server would count"),
+    generic("persist", 2, keys::persist, WRITE | FAST)
+        .keys(UPDATE)
+        .doc("2.2.0", "removes the expiry"),
+    generic("pexpire", -3, keys::pexpire, WRITE | FAST)
+        .keys(UPDATE)
+        .doc("2.6.0", "sets the time to live in milliseconds"),
+    generic("pexpireat", -3, keys::pexpireat, WRITE | FAST)
+        .keys(UPDATE)
+        .doc("2.6.0", "sets the end as a Unix time in milliseconds"),
+    generic("pexpiretime", 2, keys::pexpiretime, READONLY | FAST)
+        .keys(READ)
+        .doc("7.0.0", "the end as a Unix time in milliseconds"),
+    generic("pttl", 2, keys::pttl, READONLY | FAST)
+        .keys(READ)
+        .tips(VARIES)
+        .doc("2.6.0", "the time to live in milliseconds"),
+    generic("randomkey", 1, keys::randomkey, READONLY)
+        .tips(&["request_policy:all_shards", "nondeterministic_output"])
+        .doc("1.0.0", "any key"),
+    generic("rename", 3, keys::rename, WRITE).keys(MOVE).doc("1.0.0", "gives a key another name"),
+    generic("renamenx", 3, keys::renamenx, WRITE | FAST)
+        .keys(MOVE_NEW)
+        .doc("1.0.0", "gives a key a name that is free"),
+    generic("scan", -2, keys::scan, READONLY)
+        .tips(&["nondeterministic_output", "request_policy:special"])
+        .doc("2.8.0", "keys, page by page"),
+    generic("touch", -2, keys::exists, READONLY | FAST)
+        .keys(READ_META_ALL)
+        .tips(MULTI_SHARD_SUM)
+        .doc("3.2.1", "how many of the keys are there"),
+    generic("ttl", 2, keys::ttl, READONLY | FAST)
+        .keys(READ)
+        .tips(VARIES)
+        .doc("1.0.0", "the time to live in seconds"),
+    generic("type", 2, keys::kind, READONLY | FAST).keys(READ_META).doc("1.0.0", "string, or none"),
+    generic("unlink", -2, keys::del, WRITE | FAST)
+        .keys(DELETE_ALL)
+        .tips(MULTI_SHARD_SUM)
+        .doc("4.0.0", "removes keys"),
+    transactions("discard", 1, transaction::discard, TRANSACTION | NOT_QUEUED)
+        .doc("2.0.0", "forgets what MULTI has queued"),
+    transactions("exec", 1, transaction::exec, NOSCRIPT | AT_ANY_TIME | SKIP_SLOWLOG | NOT_QUEUED)
+        .doc("1.2.0", "runs what MULTI has queued"),
+    transactions("multi", 1, transaction::multi, TRANSACTION | NOT_QUEUED)
+        .doc("1.2.0", "queues what follows"),
+    transactions("unwatch", 1, transaction::unwatch, TRANSACTION)
+        .doc("2.2.0", "forgets what WATCH has noted"),
+    transactions("watch", -2, transaction::watch, TRANSACTION | NOT_QUEUED)
+        .keys(READ_META_ALL)
+        .doc("2.2.0", "makes the next EXEC depend on keys staying as they are"),
+];
+
+/// Where a command stands in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(pub(super) u8);
+
+impl Default for Place {
+    /// A place of no command; [`at`] takes it for the first.
+    fn default() -> Self {
+        Self(Self::NONE)
+    }
+}
+
+impl Place {
+    const NONE: u8 = u8::MAX;
+}
+
+/// Slots of [`INDEX`]: twice the commands at least, so that a search ends soon.
+const SLOTS: usize = 512;
+
+/// FNV-1a over a name in lower case.
+const fn hash(mut state: u32, name: &[u8]) -> u32 {
+    let mut at = 0;
+    while at < name.len() {
+        state = (state ^ name[at].to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    state
+}
+const HASH_START: u32 = 0x811C_9DC5;
+
+/// Places by hash of the name, open addressing; [`Place::NONE`] is free.
+static INDEX: [u8; SLOTS] = {
+    assert!(COMMANDS.len() * 2 <= SLOTS && COMMANDS.len() < Place::NONE as usize);
+    let mut slots = [Place::NONE; SLOTS];
+    let mut place = 0;
+    while place < COMMANDS.len() {
+        let mut slot = hash(HASH_START, COMMANDS[place].name.as_bytes()) as usize % SLOTS;
+        while slots[slot] != Place::NONE {
+            slot = (slot + 1) % SLOTS;
+        }
+        slots[slot] = place as u8;
+        place += 1;
+    }
+    slots
+};
+
+/// Finds the command whose hash is `hash` and whose name `is` takes.
+fn find_hashed(hash: u32, is: impl Fn(&[u8]) -> bool) -> Option<Place> {
+    let mut slot = hash as usize % SLOTS;
+    while INDEX[slot] != Place::NONE {
+        let place = Place(INDEX[slot]);
+        if is(at(place).name.as_bytes()) {
+            return Some(place);
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+    None
+}
+
+/// A command by its full name, in any case.
+pub(super) fn find_name(name: &[u8]) -> Option<Place> {
+    find_hashed(hash(HASH_START, name), |own| own.eq_ignore_ascii_case(name))
+}
+
+fn find_subcommand(container: &'static str, name: &[u8]) -> Option<Place> {
+    let state = hash(hash(HASH_START, container.as_bytes()), b"|");
+    find_hashed(hash(state, name), |own| {
+        let sub = own.strip_prefix(container.as_bytes()).and_then(|rest| rest.strip_prefix(b"|"));
+        sub.is_some_and(|sub| sub.eq_ignore_ascii_case(name))
+    })
+}
+
+/// The command at a place.
+pub(super) fn at(place: Place) -> &'static Spec {
+    &COMMANDS[if place.0 == Place::NONE { 0 } else { usize::from(place.0) }]
+}
+
+/// Every command and subcommand.
+pub(super) fn all() -> impl Iterator<Item = &'static Spec> {
+    COMMANDS.iter()
+}
+
+/// The command or subcommand of a request, whatever its arity; None where there is none.
+pub(super) fn lookup(words: Words<'_, '_>) -> Option<Place> {
+    let name = words.at(0);
+    // A subcommand's full name is no command.
+    let place = find_name(name).filter(|place| at(*place).container().is_none())?;
+    match words.get(1).filter(|_| at(place).is_container()) {
+        Some(sub) => find_subcommand(at(place).name, sub),
+        None => Some(place),
+    }
+}
+
+/// The command or subcommand of a request, its arity checked.
+pub(super) fn find(words: Words<'_, '_>) -> Result<Place, Refusal> {
+    let place = lookup(words).ok_or_else(|| unknown(words))?;
+    match at(place).takes(words.len()) {
+        true => Ok(place),
+        false => Err(Refusal::arity(at(place).name)),
+    }
+}
+
+/// Bytes of a request that the error about an unknown command quotes.
+const QUOTED_MAX: usize = 128;
+
+/// A word as C shows it in an error: up to a NUL, and not too much of it.
+fn quoted(word: &[u8], most: usize) -> &[u8] {
+    let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
+    &word[..word.len().min(most)]
+}
+
+fn unknown(words: Words<'_, '_>) -> Refusal {
+    if let Some((container, sub)) = find_name(words.at(0)).zip(words.get(1)) {
+        let after = format!("'. Try {} HELP.", at(container).name.to_uppercase());
+        return Refusal::quoting("ERR unknown subcommand '", quoted(sub, QUOTED_MAX), &after);
+    }
+    let mut args = Vec::new();
+    for word in words.from(1) {
+        if args.len() >= QUOTED_MAX {
+            break;
+        }
+        let shown = quoted(word, QUOTED_MAX - args.len());
+        args.extend_from_slice(&[b"'", shown, b"' "].concat());
+    }
+    let text = [
+        b"ERR unknown command '",
+        quoted(words.at(0), QUOTED_MAX),
+        b"', with args beginning with: ",
+        &args,
+    ];
+    Refusal(Cow::Owned(text.concat()))
+}
+
+/// Whether a request's first word is that of an HTTP request: a page in a browser that was made to speak to us. Then
+/// nothing is answered and nothing more is read; redis-server does the same.
+pub(super) fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"POST") || word.eq_ignore_ascii_case(b"Host:")
+}
+
+/// The handler of a command that is nothing without a subcommand; its arity asks for one.
+fn no_subcommand<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Result<Plan<'a>, Refusal> {
+    Err(unknown(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::words::Kept;
+
+    fn found(request: &str) -> Result<&'static str, String> {
+        let mut kept = Kept::default();
+        request.split(' ').for_each(|word| kept.push_word(word.as_bytes()));
+        kept.finish();
+        let words = kept.requests().next().expect("a request");
+        let text = |Refusal(text): Refusal| String::from_utf8_lossy(&text).into_owned();
+        find(words).map(|place| at(place).name).map_err(text)
+    }
+
+    #[test]
+    fn every_command_is_found_by_its_name() {
+        for command in all() {
+            let place = find_name(command.name.to_uppercase().as_bytes()).expect(command.name);
+            assert_eq!(at(place).name, command.name);
+            assert!(!command.since.is_empty() && !command.summary.is_empty(), "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn requests_find_commands_and_subcommands_or_an_error() {
+        assert_eq!(found("gEt k"), Ok("get"));
+        assert_eq!(found("client SETNAME x"), Ok("client|setname"));
+        assert_eq!(found("COMMAND"), Ok("command"));
+        assert_eq!(found("ping x y"), Ok("ping"));
+        let errors = [
+            ("get", "ERR wrong number of arguments for 'get' command"),
+            ("client", "ERR wrong number of arguments for 'client' command"),
+            ("client id x", "ERR wrong number of arguments for 'client|id' command"),
+            ("client nothing", "ERR unknown subcommand 'nothing'. Try CLIENT HELP."),
+            ("command nothing", "ERR unknown subcommand 'nothing'. Try COMMAND HELP."),
+            ("client|id", "ERR unknown command 'client|id', with args beginning with: "),
+            ("nothing a b", "ERR unknown command 'nothing', with args beginning with: 'a' 'b' "),
+        ];
+        for (request, want) in errors {
+            assert_eq!(found(request), Err(want.to_owned()), "{request}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_is_quoted_in_part() {
+        let long = "x".repeat(300);
+        let error = found(&format!("{long} {long} {long}")).expect_err("no such command");
+        let (name, args) = (&long[..128], &long[..128]);
+        let want = format!("ERR unknown command '{name}', with args beginning with: '{args}' ");
+        assert_eq!(error, want);
+    }
+}
