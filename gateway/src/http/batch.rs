@@ -8,7 +8,6 @@ use actix_web::http::header::CONTENT_TYPE;
 use firn_wire::command::{Command, Expiry, Op, Set};
 use firn_wire::exchange::{Session, Sink, Ticket};
 use firn_wire::ids::{TableId, Version};
-use firn_wire::json;
 use firn_wire::limits::{BATCH_OPERATIONS_MAX, STEP_REPLY_BYTES_MAX};
 use firn_wire::reply::Reply;
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,7 @@ use super::etag::Preconditions;
 use super::limits::BATCH_BYTES_MAX;
 use super::listing::NDJSON;
 use super::problem::{Kind, Problem};
-use super::{base64, lifetime, operation};
+use super::{base64, lifetime, object, operation};
 use crate::execute::Execute;
 
 /// Tables one batch may have the uplink asked for; beyond, the map in force decides.
@@ -87,10 +86,7 @@ fn bytes(
 
 impl Planned {
     fn read(line: &[u8]) -> Result<Self, Problem> {
-        let not_json = |error: String| Problem::new(Kind::InvalidJson, error);
-        json::check(line).map_err(|error| not_json(error.to_string()))?;
-        let line: Line<'_> =
-            serde_json::from_slice(line).map_err(|error| not_json(error.to_string()))?;
+        let line: Line<'_> = object::read(line)?;
         let verb = line.op;
         let (writes, conditional) = (
             matches!(verb, Verb::Put | Verb::Append),

@@ -224,6 +224,7 @@ pub(super) async fn answer(request: HttpRequest, payload: web::Payload) -> HttpR
         "/api" | "/" | "/healthcheck" => problem.respond_as_message(),
         _ => problem.respond(),
     });
+    call.body.skip().await;
     let broken = call.body.is_left();
     if broken {
         response.head_mut().set_connection_type(ConnectionType::Close);
