@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`binary`] finds what is tested, [`process`] is one running `firn-uplink`, `firn-worker` or `firn
 //! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`wait`] waits for
-//! a condition, [`outside`] finds programs that are not ours, [`client`] is an HTTP client for loopback.
+//! a condition, [`outside`] finds and starts programs that are not ours, [`usage`] reads what a process uses, [`client`] is an HTTP
+//! client for loopback.
 //!
 //! Nothing here guesses a port (every listener is given port 0 and says what it got) and nothing sleeps for luck. A
 //! cluster ends with its value, also when a test panics; then the logs of its processes are printed.
@@ -23,10 +24,11 @@ pub mod cluster;
 pub mod outside;
 pub mod process;
 pub mod raw;
+pub mod usage;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterBuilder};
-pub use outside::outside;
+pub use outside::{OutsideServer, outside};
 pub use process::Process;
 pub use raw::Raw;
 pub use wait::{DEADLINE, wait_until};
