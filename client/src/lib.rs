@@ -1,3 +1,34 @@
 //! The client library: it routes by the map over pooled, pipelined links.
+//!
+//! Reading order: [`router`] takes commands; a submission answers them at hand, puts them into a message per peer
+//! (`call`, `link`, `connection`) or leaves them to a ticket (`settle`, which `retry` decides for). `plan` and `parts` take
+//! batches apart and put replies together, `copy`, `sweep` and `tables` do what no step can. [`maps`] is the map in force,
+//! [`follow`] keeps it new, [`uplink`] is where it comes from. [`client`] is all that for programs.
 
+mod call;
+pub mod client;
+mod connection;
+mod copy;
+mod core;
+pub mod delta;
+#[cfg(test)]
+mod fixture;
+pub mod follow;
+mod greet;
+mod link;
+pub mod links;
 pub mod local;
+pub mod maps;
+mod page;
+mod parts;
+mod plan;
+mod refresh;
+mod retry;
+pub mod router;
+mod settle;
+mod submission;
+mod sweep;
+mod tables;
+pub mod uplink;
+
+pub use crate::core::run_step;

@@ -3,7 +3,7 @@
 use firn_wire::command::{Step, Wide};
 use firn_wire::ids::WorkerId;
 use firn_wire::map::MapIndex;
-use firn_wire::reply::Reply;
+use firn_wire::reply::{Part, Reply, encode};
 
 /// The partition is not led here (any more, or yet): nothing was applied and `answer` was not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,4 +29,34 @@ pub trait Local: Send + Sync + 'static {
 
     /// Unix milliseconds, on a clock that never goes back.
     fn now_ms(&self) -> u64;
+}
+
+/// The shards of a process that has none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nothing;
+
+impl Local for Nothing {
+    fn me(&self) -> Option<&WorkerId> {
+        None
+    }
+
+    fn step(
+        &self,
+        _: &MapIndex,
+        _: &Step<'_, '_>,
+        _: &mut dyn FnMut(Reply<'_>),
+    ) -> Result<(), NotLed> {
+        Err(NotLed)
+    }
+
+    fn wide(&self, _: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
+        let mut nothing = Vec::new();
+        encode(&Reply::Nil, &mut nothing);
+        answer(Reply::Wide { refused: wide.partitions.clone(), reply: Part::new(&nothing) });
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
 }

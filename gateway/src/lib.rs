@@ -2,8 +2,9 @@
 //! [`firn_wire::reply::Reply`]s into bytes; none knows where data is.
 //!
 //! Reading order: [`execute`] is what a listener may ask, [`connection`] the loop every byte-stream protocol shares,
-//! [`listen`] takes connections; then one module per protocol.
+//! [`listen`] takes connections, [`bind`] opens a process's listeners; then one module per protocol.
 
+pub mod bind;
 pub mod boutique;
 pub mod connection;
 pub mod execute;

@@ -74,3 +74,74 @@ fn class_takes(class: &[u8], byte: u8) -> (bool, &[u8]) {
     }
     (found != negated, rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same by trying every length for every star: plain, and exponential.
+    fn plainly(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], text) => text.is_empty(),
+            ([b'*', after @ ..], text) => {
+                (0..=text.len()).any(|taken| plainly(after, &text[taken..]))
+            }
+            (_, []) => false,
+            (pattern, [byte, left @ ..]) => {
+                step(pattern, *byte).is_some_and(|after| plainly(after, left))
+            }
+        }
+    }
+
+    /// Answers of redis-server 7.0's KEYS.
+    #[test]
+    fn odd_patterns_match_as_in_redis() {
+        let vectors = [
+            ("*", "a", true),
+            ("a*", "a", true),
+            ("**a**", "xax", true),
+            ("h?llo", "hllo", false),
+            ("h[ae]llo", "hallo", true),
+            ("h[^e]llo", "hello", false),
+            ("h[a-c]llo", "hbllo", true),
+            ("h[c-a]llo", "hbllo", true),
+            ("[a-]", "-", false),
+            ("[a", "a", true),
+            ("[", "a", false),
+            ("[^", "a", true),
+            ("[]a]", "a", false),
+            ("[\\]]", "]", true),
+            ("\\*", "*", true),
+            ("\\*", "a", false),
+            ("a\\", "a\\", true),
+            ("*b", "", false),
+        ];
+        for (pattern, text, want) in vectors {
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), want, "{pattern} {text}");
+        }
+    }
+
+    /// CVE-2022-36021: this pattern took redis-server time exponential in its stars.
+    #[test]
+    fn many_stars_end_soon() {
+        let pattern = b"a*".repeat(1_000);
+        let text = b"a".repeat(4_096);
+        assert!(matches(&pattern, &text));
+        assert!(!matches(&[&pattern, b"b".as_slice()].concat(), &text));
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_star_is_enough(pattern in "[ab*?\\[\\]^\\-\\\\]{0,10}", text in "[ab\\-\\]]{1,8}") {
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(matches(pattern, text), plainly(pattern, text));
+        }
+
+        #[test]
+        fn any_bytes_are_answered(pattern: Vec<u8>, text: Vec<u8>) {
+            prop_assert!(!matches(&pattern, &text) || plainly(&pattern, &text));
+        }
+    }
+}

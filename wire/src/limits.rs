@@ -22,6 +22,8 @@ pub const MESSAGES_OPEN_MAX: usize = 1024;
 /// Bytes of unanswered requests, and as many of responses not yet whole, that one link between workers holds; a request
 /// beyond it is refused, a link whose other side ignores it is closed.
 pub const LINK_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Unanswered requests of one link between workers; one beyond it is refused.
+pub const LINK_MESSAGES_MAX: usize = 65_536;
 /// Operations in one batch (`POST /v1/batch`), or in one MULTI of the Redis protocol times 100.
 pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 /// Keys or commands one multi-key command may name.

@@ -1,1 +1,69 @@
-fn main() {}
+//! The `firn` command.
+//!
+//! Reading order: [`options`] is the command line, [`exit`] how a command ends, [`cluster`] the cluster as it is seen
+//! from here, [`store`] asks it on behalf of one command, [`output`] prints; then one module per command: [`keys`],
+//! [`scan`], [`batch`], [`tables`], [`status`], [`shell`], [`bench`], [`proxy`].
+
+mod ask;
+mod batch;
+mod bench;
+mod cluster;
+mod exit;
+mod keys;
+mod options;
+mod output;
+mod proxy;
+mod scan;
+mod shell;
+mod status;
+mod store;
+mod tables;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use log::LevelFilter;
+use tokio::runtime::Runtime;
+
+use cluster::Cluster;
+use exit::{Exit, Problem};
+use options::{Ask, Command, Firn, Global};
+use output::Output;
+
+fn main() -> ExitCode {
+    let Firn { global, command } = firn_config::parse();
+    // What goes wrong is said once, by the command; a proxy has nobody else to tell.
+    let is_proxy = matches!(command, Command::Proxy(_));
+    firn_config::init_logging(if is_proxy { LevelFilter::Info } else { LevelFilter::Off });
+    match run(&global, command) {
+        Ok(()) => Exit::Done.into(),
+        Err(problem) => {
+            problem.print(global.scope.json);
+            problem.exit.into()
+        }
+    }
+}
+
+fn run(global: &Global, command: Command) -> Result<(), Problem> {
+    let runtime = Runtime::new()?;
+    let stdout = io::stdout();
+    let terminal = stdout.is_terminal();
+    let mut out = io::BufWriter::new(stdout);
+    let mut to = Output { out: &mut out, json: global.scope.json, terminal };
+    match command {
+        Command::Ask(Ask::Status) => runtime.block_on(status::run(global, &mut to)),
+        Command::Ask(ask) => runtime.block_on(async {
+            let cluster = Cluster::connect(global).await?;
+            ask::run(&ask, &cluster, global, &global.scope, &mut to).await
+        }),
+        Command::Bench(options) => runtime.block_on(bench::run(&options, global, &mut to)),
+        Command::Proxy(options) => runtime.block_on(proxy::run(&options, global)),
+        Command::Shell => shell::run(&runtime, global, &mut to),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Firn::command(), "firn", &mut to.out);
+            Ok(())
+        }
+    }?;
+    Ok(out.flush()?)
+}

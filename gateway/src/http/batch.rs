@@ -6,19 +6,19 @@ use std::collections::HashMap;
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
 use firn_wire::command::{Command, Expiry, Op, Set};
-use firn_wire::exchange::{Sink, Ticket};
+use firn_wire::exchange::{Session, Sink, Ticket};
 use firn_wire::ids::{TableId, Version};
-use firn_wire::json;
 use firn_wire::limits::{BATCH_OPERATIONS_MAX, STEP_REPLY_BYTES_MAX};
 use firn_wire::reply::Reply;
 use serde::{Deserialize, Serialize};
 
-use super::door::{At, Call, check_key, no_such_table, table_name};
+use super::door::{At, Call, check_key, find_table, no_such_table, table_name};
 use super::etag::Preconditions;
 use super::limits::BATCH_BYTES_MAX;
 use super::listing::NDJSON;
 use super::problem::{Kind, Problem};
-use super::{base64, lifetime, operation};
+use super::{base64, lifetime, object, operation};
+use crate::execute::Execute;
 
 /// Tables one batch may have the uplink asked for; beyond, the map in force decides.
 const TABLES_ASKED_MAX: usize = 16;
@@ -57,7 +57,7 @@ struct Line<'a> {
 #[derive(Debug)]
 struct Planned {
     verb: Verb,
-    table: String,
+    table: Option<String>,
     key: Vec<u8>,
     value: Vec<u8>,
     expiry: Option<Expiry>,
@@ -86,10 +86,7 @@ fn bytes(
 
 impl Planned {
     fn read(line: &[u8]) -> Result<Self, Problem> {
-        let not_json = |error: String| Problem::new(Kind::InvalidJson, error);
-        json::check(line).map_err(|error| not_json(error.to_string()))?;
-        let line: Line<'_> =
-            serde_json::from_slice(line).map_err(|error| not_json(error.to_string()))?;
+        let line: Line<'_> = object::read(line)?;
         let verb = line.op;
         let (writes, conditional) = (
             matches!(verb, Verb::Put | Verb::Append),
@@ -115,7 +112,7 @@ impl Planned {
         }
         Ok(Self {
             verb,
-            table: line.table.map_or_else(|| "default".to_owned(), Cow::into_owned),
+            table: line.table.map(Cow::into_owned),
             key,
             value: value.unwrap_or_default(),
             expiry: line.ttl.as_deref().map(lifetime::ttl).transpose()?,
@@ -284,17 +281,17 @@ struct Tables {
 }
 
 impl Tables {
-    async fn find(&mut self, call: &Call<'_>, name: &str) -> Result<TableId, Problem> {
+    async fn find(&mut self, execute: &dyn Execute, name: &str) -> Result<TableId, Problem> {
         if let Some(found) = self.found.get(name) {
             return found.clone();
         }
-        let known = table_name(name).map(|name| call.door.execute.map().table(&name).is_some());
+        let known = table_name(name).map(|name| execute.map().table(&name).is_some());
         let found = match known {
             Ok(false) if self.asked >= TABLES_ASKED_MAX => Err(no_such_table(name)),
             Err(problem) => Err(problem),
             Ok(known) => {
                 self.asked += usize::from(!known);
-                call.door.table(name).await
+                find_table(execute, name).await
             }
         };
         self.found.insert(name.to_owned(), found.clone());
@@ -303,31 +300,47 @@ impl Tables {
 }
 
 /// The lines of a body, empty ones left out.
-fn read_lines(body: &[u8]) -> Result<Vec<Result<Planned, Problem>>, Problem> {
-    let mut planned = Vec::new();
-    for line in body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()) {
-        if planned.len() == BATCH_OPERATIONS_MAX {
-            let detail = format!("a batch has at most {BATCH_OPERATIONS_MAX} operations");
-            return Err(Problem::new(Kind::BatchTooLong, detail).limit(BATCH_OPERATIONS_MAX));
-        }
-        planned.push(Planned::read(line));
+fn lines(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    let lines = body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty());
+    let lines: Vec<_> = lines.take(BATCH_OPERATIONS_MAX + 1).collect();
+    if lines.len() > BATCH_OPERATIONS_MAX {
+        let detail = format!("a batch has at most {BATCH_OPERATIONS_MAX} operations");
+        return Err(Problem::new(Kind::BatchTooLong, detail).limit(BATCH_OPERATIONS_MAX));
     }
-    Ok(planned)
+    Ok(lines)
 }
 
 /// Answers a batch: 200, whatever became of its lines; each has its own status.
 pub(super) async fn run(call: &mut Call<'_>) -> Result<HttpResponse, Problem> {
     call.params(&[])?;
     let body = call.body.read(BATCH_BYTES_MAX, Kind::BodyTooLong).await?;
-    let lines = read_lines(&body)?;
-    drop(body);
+    let execute = &*call.door.execute;
+    let out = answer(execute, &mut call.session, "default", &lines(&body)?).await;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, NDJSON)).body(out))
+}
+
+/// Runs the lines of a batch and gives its answer, a line for each. `table` is that of lines which name none.
+///
+/// # Panics
+/// With more than [`BATCH_OPERATIONS_MAX`] lines.
+pub async fn answer(
+    execute: &dyn Execute,
+    session: &mut Session,
+    table: &str,
+    lines: &[&[u8]],
+) -> Vec<u8> {
+    assert!(lines.len() <= BATCH_OPERATIONS_MAX, "{} lines", lines.len());
+    let lines: Vec<_> = lines.iter().map(|line| Planned::read(line)).collect();
     let mut tables = Tables::default();
     let mut answers = Answers { planned: Vec::new(), slots: Vec::new(), bytes: 0 };
     let mut commands = Vec::new();
     let mut refused = Vec::new();
     for line in &lines {
         let ready = match line {
-            Ok(planned) => tables.find(call, &planned.table).await.map(|table| (planned, table)),
+            Ok(planned) => {
+                let table = planned.table.as_deref().unwrap_or(table);
+                tables.find(execute, table).await.map(|table| (planned, table))
+            }
             Err(problem) => Err(problem.clone()),
         };
         match ready {
@@ -339,7 +352,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<HttpResponse, Problem> {
             Err(problem) => refused.push(Some(problem)),
         }
     }
-    call.door.execute.submit(&mut call.session, &commands, &mut answers);
+    execute.submit(session, &commands, &mut answers);
     let mut done = answers.finish().await.into_iter();
     let mut out = Vec::new();
     for problem in refused {
@@ -348,7 +361,7 @@ pub(super) async fn run(call: &mut Call<'_>) -> Result<HttpResponse, Problem> {
             None => out.append(&mut done.next().expect("a line for each command")),
         }
     }
-    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, NDJSON)).body(out))
+    out
 }
 
 #[cfg(test)]
@@ -394,7 +407,8 @@ mod tests {
     fn lines_that_make_sense_are_read() {
         let line = br#"{"op":"put","table":"t","key_base64":"/w==","value":"\u00e9","ttl":"1s","if_match":"\"1f\""}"#;
         let planned = Planned::read(line).unwrap();
-        assert_eq!((planned.table.as_str(), planned.key.as_slice()), ("t", &b"\xff"[..]));
+        assert_eq!(planned.table.as_deref(), Some("t"));
+        assert_eq!(planned.key, b"\xff");
         let Op::Set(set) = planned.op() else { panic!("{planned:?}") };
         assert_eq!((set.value, set.expiry), ("é".as_bytes(), Expiry::After(1_000)));
         assert_eq!(set.condition, Condition::Version(Version(0x1f)));
@@ -403,8 +417,8 @@ mod tests {
     #[test]
     fn a_batch_has_a_most_of_operations() {
         let line = "{\"op\":\"get\",\"key\":\"k\"}\r\n\n";
-        assert_eq!(read_lines(line.repeat(BATCH_OPERATIONS_MAX).as_bytes()).unwrap().len(), 1_000);
-        let problem = read_lines(line.repeat(BATCH_OPERATIONS_MAX + 1).as_bytes()).unwrap_err();
+        assert_eq!(lines(line.repeat(BATCH_OPERATIONS_MAX).as_bytes()).unwrap().len(), 1_000);
+        let problem = lines(line.repeat(BATCH_OPERATIONS_MAX + 1).as_bytes()).unwrap_err();
         assert_eq!(problem.kind(), Kind::BatchTooLong);
     }
 }

@@ -15,6 +15,9 @@ use super::problem::{Kind, Problem};
 /// What is allocated at once for a body of several chunks; more only as bytes arrive.
 const FIRST_BYTES: usize = 64 * 1024;
 
+/// The longest body that is read away when nobody wants it.
+const SKIP_BYTES_MAX: u64 = 64 * 1024;
+
 /// A request's body, not read yet.
 pub(super) struct Body {
     payload: Payload,
@@ -63,11 +66,31 @@ impl Body {
         Ok(if rest.is_empty() { first } else { rest.freeze() })
     }
 
-    /// The next chunk; None at the end. A timer is set only when none is at hand.
+    /// Reads a short body away that was refused unread, so that the connection can go on.
+    pub(super) async fn skip(&mut self) {
+        if self.left && self.declared.is_some_and(|declared| declared <= SKIP_BYTES_MAX) {
+            let _ = self.read(usize::MAX, Kind::BodyTooLong).await; // what it leaves says the rest
+        }
+    }
+
+    /// The next chunk; None at the end.
     async fn next(&mut self, started: Instant, received: usize) -> Result<Option<Bytes>, Problem> {
         if !self.left {
             return Ok(None);
         }
+        let chunk = self.poll_next(started, received).await;
+        if chunk.is_err() {
+            self.declared = None; // not worth another try
+        }
+        chunk
+    }
+
+    /// A timer is set only when no chunk is at hand.
+    async fn poll_next(
+        &mut self,
+        started: Instant,
+        received: usize,
+    ) -> Result<Option<Bytes>, Problem> {
         let chunk = match futures_util::poll!(self.payload.next()) {
             Poll::Ready(chunk) => chunk,
             Poll::Pending => timeout_at(started + time_for(received), self.payload.next())

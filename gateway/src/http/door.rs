@@ -60,13 +60,18 @@ impl Door {
         if name == "default" {
             return Ok(TableId::DEFAULT); // it always exists: no look-up on the most used path
         }
-        let parsed = table_name(name)?;
-        if let Some(row) = self.execute.map().table(&parsed) {
-            return Ok(row.id);
-        }
-        let found = self.execute.find_table(&parsed).await;
-        found.ok_or_else(|| no_such_table(name))
+        find_table(&*self.execute, name).await
     }
+}
+
+/// A table by any name; the uplink is asked once where the map does not have it.
+pub(super) async fn find_table(execute: &dyn Execute, name: &str) -> Result<TableId, Problem> {
+    let parsed = table_name(name)?;
+    if let Some(row) = execute.map().table(&parsed) {
+        return Ok(row.id);
+    }
+    let found = execute.find_table(&parsed).await;
+    found.ok_or_else(|| no_such_table(name))
 }
 
 /// The name of a table that may exist, a line protocol's included.
@@ -219,6 +224,7 @@ pub(super) async fn answer(request: HttpRequest, payload: web::Payload) -> HttpR
         "/api" | "/" | "/healthcheck" => problem.respond_as_message(),
         _ => problem.respond(),
     });
+    call.body.skip().await;
     let broken = call.body.is_left();
     if broken {
         response.head_mut().set_connection_type(ConnectionType::Close);

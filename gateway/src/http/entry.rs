@@ -215,7 +215,7 @@ impl Outcome {
 }
 
 /// The token of `Idempotency-Key`; None: there is none.
-pub(super) fn token<'r>(request: &'r HttpRequest) -> Result<Option<&'r [u8]>, Problem> {
+pub(super) fn token(request: &HttpRequest) -> Result<Option<&[u8]>, Problem> {
     let Some(value) = request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let token = value.as_bytes();
     if token.is_empty() || token.len() > ONCE_BYTES_MAX {

@@ -2,14 +2,14 @@
 //!
 //! Reading order: [`server`] takes connections ([`pace`] gives each its patience), [`door`] takes one request through
 //! [`gate`] and [`route`] to its handler: [`entry`], [`operation`], [`listing`], [`batch`], [`tables`], [`cluster`],
-//! [`health`], [`smache`]. They read [`query`], [`body`], [`etag`], [`range`], [`lifetime`], keep [`meta`] beside values,
+//! [`health`], [`smache`]. They read [`query`], [`body`], [`object`], [`etag`], [`range`], [`lifetime`], keep [`meta`] beside values,
 //! [`ask`] the store, and answer with a value or a [`problem`].
 
 use actix_web::web;
 
 mod ask;
-mod base64;
-mod batch;
+pub mod base64;
+pub mod batch;
 mod body;
 mod cluster;
 mod cursor;
@@ -24,6 +24,7 @@ mod lifetime;
 pub mod limits;
 mod listing;
 mod meta;
+mod object;
 mod operation;
 mod pace;
 mod problem;
@@ -33,6 +34,8 @@ mod route;
 mod server;
 mod smache;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use door::Door;
 pub use server::serve;

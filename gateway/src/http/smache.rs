@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use super::door::{At, Call, check_key};
 use super::limits::{SMACHE_BYTES_MAX, SMACHE_EXTRA_BYTES};
 use super::meta::Meta;
+use super::object;
 use super::problem::{Kind, Problem};
 use super::query::pairs;
 
@@ -70,10 +71,7 @@ impl<'a> Given<'a> {
     }
 
     fn read_json(body: &'a [u8]) -> Result<Self, Problem> {
-        let not_json = |error: String| Problem::new(Kind::InvalidJson, error);
-        json::check(body).map_err(|error| not_json(error.to_string()))?;
-        let members: Members<'a> =
-            serde_json::from_slice(body).map_err(|error| not_json(error.to_string()))?;
+        let members: Members<'a> = object::read(body)?;
         Ok(Self {
             key: members.key.map(key_of).transpose()?,
             data: members.data.map(|raw| data_of(raw.get())),

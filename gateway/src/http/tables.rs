@@ -5,18 +5,14 @@ use actix_web::http::StatusCode;
 use bytes::Bytes;
 use firn_wire::command::{Command, TableCommand};
 use firn_wire::ids::TableName;
-use firn_wire::json;
 use firn_wire::map::TablePolicy;
 use firn_wire::registry::TableMade;
 use firn_wire::reply::Reply;
 
 use super::door::{Call, no_such_table, table_name};
 use super::limits::POLICY_BYTES_MAX;
+use super::object;
 use super::problem::{Kind, Problem};
-
-fn invalid_json(error: &json::BadJson) -> Problem {
-    Problem::new(Kind::InvalidJson, error.to_string())
-}
 
 async fn read_policy(call: &mut Call<'_>) -> Result<Bytes, Problem> {
     call.body.read(POLICY_BYTES_MAX, Kind::BodyTooLong).await
@@ -48,7 +44,7 @@ pub(super) async fn create(call: &mut Call<'_>, table: &str) -> Result<HttpRespo
     let policy = if body.is_empty() {
         TablePolicy::default()
     } else {
-        json::read(&body).map_err(|error| invalid_json(&error).table(table))?
+        object::read(&body).map_err(|problem| problem.table(table))?
     };
     let command = TableCommand::Create {
         name: &name,
@@ -63,7 +59,8 @@ pub(super) async fn alter(call: &mut Call<'_>, table: &str) -> Result<HttpRespon
     call.params(&[])?;
     let name = table_name(table)?;
     let body = read_policy(call).await?;
-    json::check(&body).map_err(|error| invalid_json(&error).table(table))?;
+    object::read::<serde_json::Map<String, serde_json::Value>>(&body)
+        .map_err(|problem| problem.table(table))?;
     let patch = std::str::from_utf8(&body).expect("checked to be JSON, which is UTF-8");
     made(call, &name, TableCommand::Alter { name: &name, patch }).await
 }

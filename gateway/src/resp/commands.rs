@@ -122,7 +122,8 @@ impl Spec {
     /// The names of its categories.
     pub(super) fn categories(&self) -> Vec<&'static str> {
         let has = |flag| self.flags & flag != 0;
-        let about = |group| self.group == group && !has(CONTAINER);
+        // What is nothing without a subcommand is about nothing.
+        let about = |group| self.group == group && !(has(CONTAINER) && self.arity < -1);
         let all = [
             ("keyspace", has(KEYSPACE) || about(Group::Generic)),
             ("read", has(READONLY)),
@@ -244,7 +245,7 @@ static COMMANDS: &[Spec] = &[
     connection("client|setinfo", 4, client::setinfo, CLIENT)
         .doc("7.2.0", "names the client library"),
     connection("client|setname", 3, client::setname, CLIENT).doc("2.6.9", "names this connection"),
-    connection("command", -1, command::all, AT_ANY_TIME)
+    connection("command", -1, command::all, AT_ANY_TIME | CONTAINER)
         .tips(VARIES_IN_ORDER)
         .doc("2.8.13", "describes every command"),
     connection("command|count", 2, command::count, AT_ANY_TIME)
@@ -537,9 +538,8 @@ pub(super) fn lookup(words: Words<'_, '_>) -> Option<Place> {
     let name = words.at(0);
     // A subcommand's full name is no command.
     let place = find_name(name).filter(|place| at(*place).container().is_none())?;
-    match words.get(1) {
-        Some(sub) if at(place).is_container() => find_subcommand(at(place).name, sub),
-        Some(sub) => Some(find_subcommand(at(place).name, sub).unwrap_or(place)),
+    match words.get(1).filter(|_| at(place).is_container()) {
+        Some(sub) => find_subcommand(at(place).name, sub),
         None => Some(place),
     }
 }
@@ -593,4 +593,57 @@ pub(super) fn is_http(word: &[u8]) -> bool {
 /// The handler of a command that is nothing without a subcommand; its arity asks for one.
 fn no_subcommand<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Result<Plan<'a>, Refusal> {
     Err(unknown(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::words::Kept;
+
+    fn found(request: &str) -> Result<&'static str, String> {
+        let mut kept = Kept::default();
+        request.split(' ').for_each(|word| kept.push_word(word.as_bytes()));
+        kept.finish();
+        let words = kept.requests().next().expect("a request");
+        let text = |Refusal(text): Refusal| String::from_utf8_lossy(&text).into_owned();
+        find(words).map(|place| at(place).name).map_err(text)
+    }
+
+    #[test]
+    fn every_command_is_found_by_its_name() {
+        for command in all() {
+            let place = find_name(command.name.to_uppercase().as_bytes()).expect(command.name);
+            assert_eq!(at(place).name, command.name);
+            assert!(!command.since.is_empty() && !command.summary.is_empty(), "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn requests_find_commands_and_subcommands_or_an_error() {
+        assert_eq!(found("gEt k"), Ok("get"));
+        assert_eq!(found("client SETNAME x"), Ok("client|setname"));
+        assert_eq!(found("COMMAND"), Ok("command"));
+        assert_eq!(found("ping x y"), Ok("ping"));
+        let errors = [
+            ("get", "ERR wrong number of arguments for 'get' command"),
+            ("client", "ERR wrong number of arguments for 'client' command"),
+            ("client id x", "ERR wrong number of arguments for 'client|id' command"),
+            ("client nothing", "ERR unknown subcommand 'nothing'. Try CLIENT HELP."),
+            ("command nothing", "ERR unknown subcommand 'nothing'. Try COMMAND HELP."),
+            ("client|id", "ERR unknown command 'client|id', with args beginning with: "),
+            ("nothing a b", "ERR unknown command 'nothing', with args beginning with: 'a' 'b' "),
+        ];
+        for (request, want) in errors {
+            assert_eq!(found(request), Err(want.to_owned()), "{request}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_is_quoted_in_part() {
+        let long = "x".repeat(300);
+        let error = found(&format!("{long} {long} {long}")).expect_err("no such command");
+        let (name, args) = (&long[..128], &long[..128]);
+        let want = format!("ERR unknown command '{name}', with args beginning with: '{args}' ");
+        assert_eq!(error, want);
+    }
 }

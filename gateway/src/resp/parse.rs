@@ -276,3 +276,190 @@ fn short_length(bytes: &[u8]) -> Option<(i64, usize)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use redis_protocol::resp2::decode::decode;
+    use redis_protocol::resp2::types::OwnedFrame;
+
+    use super::*;
+    use crate::resp::words::Words;
+
+    /// What a parser says of bytes that come in pieces: requests, and how they end.
+    #[derive(Debug, PartialEq)]
+    struct Said {
+        requests: Vec<Vec<Vec<u8>>>,
+        end: Result<usize, ProtocolError>,
+    }
+
+    fn say(pieces: &[&[u8]]) -> Said {
+        let mut parser = Parser::default();
+        let (mut input, mut requests) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            while !input.is_empty() {
+                match parser.read(&input) {
+                    Ok(Parsed::More { total }) => {
+                        assert!(total == 0 || total > input.len(), "{total} bytes are there");
+                        break;
+                    }
+                    Ok(Parsed::Blank { taken }) => drop(input.drain(..taken)),
+                    Ok(Parsed::Request { taken }) => {
+                        let places = parser.lend();
+                        let words = Words::new(&input, &places);
+                        requests.push(words.from(0).map(<[u8]>::to_vec).collect());
+                        parser.give_back(places);
+                        input.drain(..taken);
+                    }
+                    Ok(Parsed::Quoted { taken, words }) => {
+                        let one =
+                            |words: Words<'_, '_>| words.from(0).map(<[u8]>::to_vec).collect();
+                        requests.extend(words.requests().map(one));
+                        input.drain(..taken);
+                    }
+                    Err(error) => return Said { requests, end: Err(error) },
+                }
+            }
+        }
+        Said { requests, end: Ok(input.len()) }
+    }
+
+    fn error(bytes: &[u8]) -> ProtocolError {
+        say(&[bytes]).end.expect_err("no request")
+    }
+
+    fn words(line: &str) -> Vec<Vec<u8>> {
+        line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    fn write(request: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        super::super::write::array(&mut out, request.len());
+        request.iter().for_each(|word| super::super::write::bulk(&mut out, word));
+        out
+    }
+
+    #[test]
+    fn bad_requests_end_with_redis_errors() {
+        let vectors: [(&[u8], ProtocolError); 14] = [
+            (b"*2147483647\r\n", ProtocolError::ArrayLength),
+            (b"*abc\r\n", ProtocolError::ArrayLength),
+            (b"*+1\r\n", ProtocolError::ArrayLength),
+            (b"*01\r\n", ProtocolError::ArrayLength),
+            (b"*\r\n", ProtocolError::ArrayLength),
+            (b"*1\r\n$-2\r\n", ProtocolError::BulkLength),
+            (b"*1\r\n$9223372036854775807\r\n", ProtocolError::BulkLength),
+            (b"*1\r\n$\r\n", ProtocolError::BulkLength),
+            (b"*1\r\nPING\r\n", ProtocolError::NotBulk(b'P')),
+            (b"*1\r\n\r\n", ProtocolError::NotBulk(b'\r')),
+            (b"*1\rX", ProtocolError::LineEnd),
+            (b"*1\r\n$4\r\nPINGxx", ProtocolError::LineEnd),
+            (b"PING \"a\r\n", ProtocolError::Quotes),
+            (b"PING 'a'b\r\n", ProtocolError::Quotes),
+        ];
+        for (bytes, want) in vectors {
+            assert_eq!(error(bytes), want, "{}", String::from_utf8_lossy(bytes));
+        }
+        assert_eq!(
+            ProtocolError::NotBulk(b'\n').reply(),
+            b"-ERR Protocol error: expected '$', got ' '\r\n"
+        );
+    }
+
+    #[test]
+    fn lines_without_an_end_are_bounded() {
+        let long = vec![b'1'; LINE_BYTES_MAX + 10];
+        assert_eq!(error(&long), ProtocolError::InlineLine);
+        assert_eq!(error(&[b"*", &long[..]].concat()), ProtocolError::ArrayLine);
+        assert_eq!(error(&[b"*1\r\n$", &long[..]].concat()), ProtocolError::BulkLine);
+    }
+
+    #[test]
+    fn empty_arrays_and_lines_are_passed_over() {
+        let said = say(&[b"*0\r\n*-2\r\n\r\n \t \r\n*1\r\n$4\r\nPING\r\n"]);
+        assert_eq!(said, Said { requests: vec![words("PING")], end: Ok(0) });
+    }
+
+    #[test]
+    fn people_may_quote() {
+        let said =
+            say(&[b"SET  k \"a\\x41\\n\\q b\"\r\nECHO 'it\\'s'\nPING a\"b c\"\r\nPING \"\"\n"]);
+        let bytes = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
+        let want = vec![
+            bytes(&[b"SET", b"k", b"aA\nq b"]),
+            bytes(&[b"ECHO", b"it's"]),
+            bytes(&[b"PING", b"ab c"]),
+            bytes(&[b"PING", b""]),
+        ];
+        assert_eq!(said, Said { requests: want, end: Ok(0) });
+    }
+
+    #[test]
+    fn a_long_word_is_awaited_as_a_whole() {
+        let mut parser = Parser::default();
+        let head = b"*2\r\n$4\r\nECHO\r\n$1000000\r\n";
+        let read = parser.read(head).expect("a good start");
+        assert!(
+            matches!(read, Parsed::More { total } if total == head.len() + 1_000_002),
+            "{read:?}"
+        );
+    }
+
+    #[test]
+    fn a_request_of_a_million_words_is_looked_at_once() {
+        let request = write(&vec![b"k".to_vec(); 1_000_000]);
+        let pieces: Vec<&[u8]> = request.chunks(4_096).collect();
+        let said = say(&pieces);
+        assert_eq!((said.requests.len(), said.requests[0].len(), said.end), (1, 1_000_000, Ok(0)));
+    }
+
+    fn any_request() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 1..6)
+    }
+
+    /// Bytes that look like requests more often than chance would have it.
+    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"*".to_vec()),
+            Just(b"$".to_vec()),
+            Just(b"\r\n".to_vec()),
+            Just(b"*1\r\n".to_vec()),
+            Just(b"$1\r\n".to_vec()),
+            Just(b"$1\r\na\r\n".to_vec()),
+            "[-+0-9]{1,3}".prop_map(String::into_bytes),
+            "[ \"'\\\\x]{1,3}".prop_map(String::into_bytes),
+            proptest::collection::vec(any::<u8>(), 0..4),
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_read_as_the_oracle_reads_them(request in any_request()) {
+            let bytes = write(&request);
+            let (frame, taken) = decode(&bytes).expect("a frame").expect("a whole one");
+            let OwnedFrame::Array(frames) = frame else { panic!("{frame:?}") };
+            let oracle: Vec<Vec<u8>> = frames
+                .into_iter()
+                .map(|frame| match frame {
+                    OwnedFrame::BulkString(word) => word,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            prop_assert_eq!(taken, bytes.len());
+            prop_assert_eq!(say(&[&bytes]), Said { requests: vec![oracle], end: Ok(0) });
+        }
+
+        #[test]
+        fn it_does_not_matter_where_bytes_are_split(bytes in any_bytes()) {
+            let whole = say(&[&bytes]);
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(&say(&single), &whole);
+            for at in 0..bytes.len() {
+                let (one, other) = bytes.split_at(at);
+                prop_assert_eq!(&say(&[one, other]), &whole, "split at {}", at);
+            }
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! `firn bench`: how fast a listener answers, and how long each answer takes.
+//!
+//! Reading order: [`load`] is what is asked and when, [`speech`] its bytes, [`connection`] one connection of a run,
+//! [`tally`] what was measured.
+
+mod connection;
+mod load;
+mod speech;
+mod tally;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use firn_wire::ids::TableName;
+use firn_wire::limits::VALUE_BYTES_HARD_MAX;
+use firn_wire::map::{Map, WorkerState};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::cluster;
+use crate::exit::{Exit, Problem};
+use crate::options::Global;
+use crate::output::Output;
+use connection::Plan;
+use load::{Actions, Pace};
+use speech::Speech;
+use tally::{Setup, Tally};
+
+/// `firn bench`. Without `--rate` the loop is closed: each connection waits for room in its pipeline, so a slow server
+/// is asked less. With it the loop is open: requests start at fixed times, and a latency counts from the time its
+/// request was to start.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// What to speak
+    #[arg(long, value_enum, default_value_t = Protocol::Resp)]
+    protocol: Protocol,
+    /// Where, instead of every worker that is up: HOST:PORT, several with commas; any server of the protocol will do
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    target: Vec<String>,
+    /// Connections, spread over the targets
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    connections: u64,
+    /// Requests under way on each connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pipeline: u64,
+    /// How long to measure
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Requests a second over all connections: an open loop
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+    /// Bytes of each value, as 64 or 1KiB
+    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = value_bytes)]
+    value_bytes: u64,
+    /// Distinct keys, key:0 and so on; all are written before the measuring starts
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+    /// The share of reads, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = ratio)]
+    ratio: f64,
+    /// Do not write the keys first
+    #[arg(long)]
+    no_fill: bool,
+    /// What keys and mix are drawn from; the same seed asks the same
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// `/v1/kv` over HTTP/1.1
+    Http,
+    /// GET and SET of the Redis protocol
+    Resp,
+}
+
+impl Protocol {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Resp => "resp",
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = firn_config::duration(text)?;
+    let day = Duration::from_secs(24 * 3_600);
+    if duration < Duration::from_millis(1) || duration > day {
+        return Err("from 1ms to 24h".to_owned());
+    }
+    Ok(duration)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.001..=1e9).contains(rate));
+    rate.ok_or_else(|| "requests a second, from 0.001 to 1000000000".to_owned())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "a share from 0 (only writes) to 1 (only reads)".to_owned())
+}
+
+fn value_bytes(text: &str) -> Result<u64, String> {
+    match firn_config::size(text)? {
+        bytes if bytes <= VALUE_BYTES_HARD_MAX as u64 => Ok(bytes),
+        _ => Err(format!("no value is longer than {VALUE_BYTES_HARD_MAX} bytes")),
+    }
+}
+
+/// Measures, and prints the report.
+pub(crate) async fn run(
+    options: &Options,
+    global: &Global,
+    to: &mut Output<'_>,
+) -> Result<(), Problem> {
+    let table = &global.scope.table;
+    let bench = Bench {
+        database: database(options.protocol, table)?,
+        targets: match options.target.as_slice() {
+            [] => targets(options.protocol, &cluster::fetch(global).await?.map)?,
+            named => named.to_vec(),
+        },
+        value: Bytes::from(vec![b'x'; options.value_bytes as usize]),
+        table,
+        patience: global.timeout,
+        options,
+    };
+    if !options.no_fill {
+        let (filled, _) = bench.fill().await?;
+        if let Some(trouble) = filled.trouble {
+            return Err(Problem::new(Exit::Refused, format_args!("while filling: {trouble}")));
+        }
+    }
+    let (tally, elapsed) = bench.measure().await?;
+    let report = tally.report(bench.setup(), elapsed);
+    match to.json {
+        true => to.json(&report)?,
+        false => report.write(to.out)?,
+    }
+    if report.is_clean() {
+        return Ok(());
+    }
+    let exit = if report.unanswered > 0 { Exit::Unreachable } else { Exit::Refused };
+    let first = report.trouble.as_deref().unwrap_or("answers came too late");
+    let (refused, unanswered) = (report.refused, report.unanswered);
+    let counts = format!("{refused} refused, {unanswered} unanswered");
+    Err(Problem::new(exit, format_args!("not every request was done ({counts}): {first}")))
+}
+
+fn targets(protocol: Protocol, map: &Map) -> Result<Vec<String>, Problem> {
+    let protocol = protocol.as_str();
+    let up = map.workers.iter().filter(|worker| worker.state != WorkerState::Down);
+    let targets: Vec<_> = up.filter_map(|worker| worker.addresses.get(protocol).cloned()).collect();
+    if targets.is_empty() {
+        let message = format!("no worker that is up has a {protocol} listener; name a --target");
+        return Err(Problem::new(Exit::Unreachable, message));
+    }
+    Ok(targets)
+}
+
+/// The Redis database that is a table; None is the one a connection starts with.
+fn database(protocol: Protocol, table: &TableName) -> Result<Option<u8>, Problem> {
+    if protocol == Protocol::Http || table.as_str() == "default" {
+        return Ok(None);
+    }
+    let number = table.as_str().strip_prefix("db").and_then(|number| number.parse().ok());
+    let number = number.filter(|number| (1..=15).contains(number));
+    number.map(Some).ok_or_else(|| {
+        let message = "over the Redis protocol the table is default or db1 to db15";
+        Problem::usage(format_args!("{message}, not {table}; --protocol http reaches any"))
+    })
+}
+
+struct Bench<'b> {
+    options: &'b Options,
+    targets: Vec<String>,
+    table: &'b TableName,
+    database: Option<u8>,
+    value: Bytes,
+    patience: Duration,
+}
+
+impl Bench<'_> {
+    fn setup(&self) -> Setup {
+        let options = self.options;
+        Setup {
+            protocol: options.protocol.as_str().to_owned(),
+            targets: self.targets.clone(),
+            connections: options.connections,
+            pipeline: options.pipeline as usize,
+            rate: options.rate,
+            value_bytes: options.value_bytes,
+            keys: options.keys,
+            ratio: options.ratio,
+            seed: options.seed,
+        }
+    }
+
+    /// Writes every key once, as fast as a modest pipeline goes.
+    async fn fill(&self) -> Result<(Tally, Duration), Problem> {
+        let Options { keys, connections, .. } = *self.options;
+        let bar = bar(keys, "filling {bar:30} {pos}/{len} {per_sec}");
+        self.run(
+            &bar,
+            |answered| answered,
+            |connection, plan| Plan {
+                actions: Actions::fill(keys, connection, connections),
+                pipeline: 32,
+                ..plan
+            },
+        )
+        .await
+    }
+
+    async fn measure(&self) -> Result<(Tally, Duration), Problem> {
+        let Options { keys, connections, ratio, seed, rate, duration, .. } = *self.options;
+        let total_ms = duration.as_millis() as u64;
+        let bar = bar(total_ms, "measuring {bar:30} {percent}% {msg}");
+        let (start, shown) = (Instant::now(), bar.clone());
+        let position = move |answered: u64| {
+            let elapsed = start.elapsed();
+            shown.set_message(format!("{:.0}/s", answered as f64 / elapsed.as_secs_f64()));
+            total_ms.min(elapsed.as_millis() as u64)
+        };
+        self.run(&bar, position, |connection, plan| Plan {
+            // Neighbouring seeds give unlike sequences, so the connections of one run differ.
+            actions: Actions::drawn(seed.wrapping_add(connection << 32), keys, ratio),
+            pace: Pace::of(rate, connection, connections),
+            end: Some(duration),
+            ..plan
+        })
+        .await
+    }
+
+    /// Opens every connection, then runs a plan on each. Gives what they measured and how long it took.
+    async fn run(
+        &self,
+        bar: &ProgressBar,
+        position: impl Fn(u64) -> u64,
+        plan: impl Fn(u64, Plan) -> Plan,
+    ) -> Result<(Tally, Duration), Problem> {
+        let mut sockets = Vec::new();
+        for connection in 0..self.options.connections {
+            let target = &self.targets[connection as usize % self.targets.len()];
+            sockets.push((self.connect(target).await?, self.speech(target)));
+        }
+        let answered = Arc::new(AtomicU64::new(0));
+        let start = Instant::now();
+        let mut running = JoinSet::new();
+        for (connection, (socket, speech)) in (0..).zip(sockets) {
+            let plan = plan(connection, self.plan(speech, start));
+            let answered = Arc::clone(&answered);
+            running.spawn(async move { connection::run(socket, plan, &answered).await });
+        }
+        let mut all = Tally::default();
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tokio::select! {
+                done = running.join_next() => match done {
+                    None => break,
+                    Some(tally) => all.add(tally.expect("a connection does not panic")),
+                },
+                _ = tick.tick() => bar.set_position(position(answered.load(Ordering::Relaxed))),
+            }
+        }
+        bar.finish_and_clear();
+        Ok((all, start.elapsed()))
+    }
+
+    fn plan(&self, speech: Speech, start: Instant) -> Plan {
+        Plan {
+            speech,
+            actions: Actions::fill(0, 0, 1),
+            pace: Pace::Closed,
+            pipeline: self.options.pipeline as usize,
+            value: self.value.clone(),
+            start,
+            end: None,
+            patience: self.patience,
+        }
+    }
+
+    fn speech(&self, target: &str) -> Speech {
+        match self.options.protocol {
+            Protocol::Http => Speech::http(target, self.table.as_str()),
+            Protocol::Resp => Speech::Resp,
+        }
+    }
+
+    async fn connect(&self, target: &str) -> Result<TcpStream, Problem> {
+        let gone = |why: &dyn std::fmt::Display| {
+            Problem::new(Exit::Unreachable, format_args!("{target} cannot be reached: {why}"))
+        };
+        let connected = timeout(self.patience, self.greet(target)).await;
+        connected.map_err(|_| gone(&"no answer in time"))?.map_err(|error| gone(&error))
+    }
+
+    async fn greet(&self, target: &str) -> std::io::Result<TcpStream> {
+        let mut socket = TcpStream::connect(target).await?;
+        socket.set_nodelay(true)?;
+        if let Some(number) = self.database {
+            socket.write_all(format!("SELECT {number}\r\n").as_bytes()).await?;
+            let mut reply = [0; 5];
+            socket.read_exact(&mut reply).await?;
+            if &reply != b"+OK\r\n" {
+                return Err(std::io::Error::other(format!("it has no database {number}")));
+            }
+        }
+        Ok(socket)
+    }
+}
+
+/// A bar on stderr; nothing is drawn where that is no terminal.
+fn bar(length: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("our templates are well formed");
+    ProgressBar::new(length).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_databases_are_reached_by_the_redis_protocol() {
+        let of = |protocol, name: &str| database(protocol, &name.parse().unwrap()).ok();
+        assert_eq!(of(Protocol::Resp, "default"), Some(None));
+        assert_eq!(of(Protocol::Resp, "db15"), Some(Some(15)));
+        assert_eq!(of(Protocol::Http, "colors"), Some(None));
+        for bad in ["db0", "db16", "colors", "db"] {
+            assert_eq!(of(Protocol::Resp, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn figures_that_make_no_run_are_refused() {
+        for bad in ["0", "-1", "NaN", "inf", "fast"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        for bad in ["1.1", "-0.1", "NaN"] {
+            assert!(ratio(bad).is_err(), "{bad}");
+        }
+        assert!(duration("0s").is_err() && duration("25h").is_err());
+        assert!(value_bytes("65MiB").is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! What submissions and tickets share: the ways to a partition.
+
+use std::sync::Arc;
+
+use firn_wire::command::Step;
+use firn_wire::exchange::Role;
+use firn_wire::ids::WorkerId;
+use firn_wire::map::{MapIndex, PartitionRow};
+use firn_wire::message::Head;
+use firn_wire::reply::{self, Part, Reply, ReplyBuf};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::links::Links;
+use crate::local::{Local, NotLed};
+use crate::maps::Maps;
+use crate::refresh::Refresh;
+
+/// The parts of a router.
+pub(crate) struct Core<L> {
+    pub(crate) local: L,
+    pub(crate) maps: Arc<Maps>,
+    pub(crate) links: Links,
+    pub(crate) refresh: Refresh,
+}
+
+/// For whom something is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    /// The session, whose requests keep their order.
+    pub(crate) stream: u64,
+    pub(crate) role: Role,
+    pub(crate) deadline: Instant,
+}
+
+impl Asker {
+    /// What stands before its asks.
+    pub(crate) fn head(&self, map: &MapIndex) -> Head {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        let remaining_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
+        Head { role: self.role, remaining_ms, map: map.version }
+    }
+}
+
+/// Where a partition is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way<'v> {
+    /// In this process.
+    Here,
+    /// By a peer.
+    To(&'v WorkerId),
+    /// By nobody yet.
+    Nowhere,
+}
+
+impl<L: Local> Core<L> {
+    /// Where a partition's row sends requests.
+    pub(crate) fn way<'v>(&self, row: &'v PartitionRow) -> Way<'v> {
+        match &row.primary {
+            None => Way::Nowhere,
+            Some(primary) if self.local.me() == Some(primary) => Way::Here,
+            Some(primary) => Way::To(primary),
+        }
+    }
+
+    /// Waits for another map or row, or a moment that grows with `tries`; false when the deadline has passed.
+    pub(crate) async fn pause(
+        &self,
+        changes: &mut watch::Receiver<u64>,
+        tries: u32,
+        deadline: Instant,
+    ) -> bool {
+        let moment = std::time::Duration::from_millis(5 << tries.min(5));
+        tokio::select! {
+            changed = changes.changed() => changed.expect("the map outlives its watchers"),
+            () = tokio::time::sleep(moment) => {}
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+        Instant::now() < deadline
+    }
+}
+
+/// Runs a step of a partition led here. Its reply is that of its operation when it has one, else `Many` or `Aborted`.
+pub fn run_step<L: Local + ?Sized>(
+    local: &L,
+    map: &MapIndex,
+    step: &Step<'_, '_>,
+) -> Result<ReplyBuf, NotLed> {
+    if let [_] = step.ops {
+        let mut only = None;
+        local.step(map, step, &mut |reply| only = Some(ReplyBuf::new(&reply)))?;
+        return Ok(only.expect("an operation has a reply"));
+    }
+    let (mut bytes, mut ends, mut aborted) = (Vec::new(), Vec::new(), false);
+    local.step(map, step, &mut |reply| {
+        aborted |= reply == Reply::Aborted;
+        reply::encode(&reply, &mut bytes);
+        ends.push(bytes.len());
+    })?;
+    if aborted {
+        return Ok(ReplyBuf::new(&Reply::Aborted));
+    }
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let parts = starts.zip(&ends).map(|(start, end)| Part::new(&bytes[start..*end])).collect();
+    Ok(ReplyBuf::new(&Reply::Many(parts)))
+}

@@ -1,0 +1,176 @@
+//! What an uplink sends of its map, put into the map at hand.
+
+use firn_wire::map::{Map, MapIndex};
+use firn_wire::registry::MapDelta;
+
+/// Why a delta is not taken over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeltaError {
+    /// It is of another cluster.
+    #[error("the map sent is of cluster {0}, the one here of {1}")]
+    Cluster(firn_wire::ids::ClusterId, firn_wire::ids::ClusterId),
+    /// It is no newer than the map at hand.
+    #[error("the map sent has version {0}, the one here has {1}")]
+    NotNewer(firn_wire::ids::MapVersion, firn_wire::ids::MapVersion),
+    /// It starts from a version that is not at hand: ask for the whole.
+    #[error("the change starts from version {0}, the map here has {1}")]
+    Base(firn_wire::ids::MapVersion, firn_wire::ids::MapVersion),
+    /// What comes out is no map.
+    #[error("the map sent is not one: {0}")]
+    Invariant(String),
+}
+
+/// The map after a delta. It may start from an older version than `old` has: rows with the same change twice are the same.
+pub fn merge(old: Option<&Map>, delta: MapDelta) -> Result<MapIndex, DeltaError> {
+    if let Some(old) = old {
+        if delta.cluster != old.cluster {
+            return Err(DeltaError::Cluster(delta.cluster, old.cluster));
+        }
+        if delta.version <= old.version {
+            return Err(DeltaError::NotNewer(delta.version, old.version));
+        }
+    }
+    let base = match old {
+        _ if delta.full => None,
+        Some(old) if delta.from <= old.version => Some(old),
+        other => {
+            let here = other.map(|old| old.version).unwrap_or_default();
+            return Err(DeltaError::Base(delta.from, here));
+        }
+    };
+    MapIndex::new(put_together(base, delta)).map_err(DeltaError::Invariant)
+}
+
+fn put_together(base: Option<&Map>, delta: MapDelta) -> Map {
+    let gone = &delta.removed;
+    let seats_end = gone.seats_from.unwrap_or(u16::MAX);
+    Map {
+        cluster: delta.cluster,
+        version: delta.version,
+        format: delta.format,
+        settings: delta.settings,
+        workers: rows(
+            base.map(|map| &map.workers),
+            delta.workers,
+            |row| row.name.clone(),
+            |row| !gone.workers.contains(&row.name),
+        ),
+        seats: rows(
+            base.map(|map| &map.seats),
+            delta.seats,
+            |row| row.number,
+            |row| row.number < seats_end,
+        ),
+        groups: rows(
+            base.map(|map| &map.groups),
+            delta.groups,
+            |row| row.id,
+            |row| !gone.groups.contains(&row.id),
+        ),
+        partitions: rows(
+            base.map(|map| &map.partitions),
+            delta.partitions,
+            |row| row.id,
+            |row| !gone.groups.contains(&row.id.group),
+        ),
+        tables: rows(
+            base.map(|map| &map.tables),
+            delta.tables,
+            |row| row.id,
+            |row| !gone.tables.contains(&row.id),
+        ),
+    }
+}
+
+/// Old rows that stay and new rows, the new one where both have a key, by key.
+fn rows<Row: Clone, Key: Ord>(
+    old: Option<&Vec<Row>>,
+    new: Vec<Row>,
+    key: impl Fn(&Row) -> Key,
+    stays: impl Fn(&Row) -> bool,
+) -> Vec<Row> {
+    let kept = old.into_iter().flatten().filter(|row| stays(row)).cloned();
+    let by_key: std::collections::BTreeMap<Key, Row> =
+        kept.chain(new).map(|row| (key(&row), row)).collect();
+    by_key.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use firn_wire::ids::{ClusterId, MapVersion, TableId};
+    use firn_wire::registry::Removed;
+
+    fn version(counter: u64) -> MapVersion {
+        MapVersion { generation: 1, counter }
+    }
+
+    fn change(from: u64, to: u64) -> MapDelta {
+        let whole = fixture::delta(&fixture::map(2, 4));
+        MapDelta {
+            version: version(to),
+            from: version(from),
+            full: false,
+            workers: vec![],
+            seats: vec![],
+            groups: vec![],
+            partitions: vec![],
+            tables: vec![],
+            ..whole
+        }
+    }
+
+    #[test]
+    fn rows_are_replaced_added_and_removed_by_their_keys() {
+        let old = fixture::map(2, 4);
+        let mut moved = old.partitions[2].clone();
+        moved.primary = old.partitions[1].primary.clone();
+        let mut table = old.tables[1].clone();
+        (table.id, table.name) = (TableId(9), "new".parse().unwrap());
+        let delta = MapDelta {
+            partitions: vec![moved.clone()],
+            tables: vec![table],
+            removed: Removed {
+                tables: vec![TableId(1)],
+                workers: vec![old.workers[0].name.clone()],
+                seats_from: Some(1),
+                groups: vec![],
+            },
+            ..change(1, 2)
+        };
+        let new = merge(Some(&old), delta).unwrap();
+        assert_eq!(new.version, version(2));
+        assert_eq!(new.partitions[2], moved);
+        assert_eq!(new.partitions[3], old.partitions[3]);
+        assert_eq!(new.tables.iter().map(|row| row.id.0).collect::<Vec<_>>(), [0, 9]);
+        assert_eq!((new.workers.len(), new.seats.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_whole_map_replaces_the_one_here() {
+        let old = fixture::map(2, 4);
+        let mut new = fixture::map(3, 8);
+        new.version = version(7);
+        assert_eq!(merge(Some(&old), fixture::delta(&new)).unwrap().map(), &new);
+        assert_eq!(merge(None, fixture::delta(&new)).unwrap().map(), &new);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let old = fixture::map(2, 4);
+        let refused = |delta| merge(Some(&old), delta).unwrap_err();
+        assert_eq!(refused(change(1, 1)), DeltaError::NotNewer(version(1), version(1)));
+        assert_eq!(refused(change(2, 3)), DeltaError::Base(version(2), version(1)));
+        assert_eq!(
+            merge(None, change(2, 3)).unwrap_err(),
+            DeltaError::Base(version(2), MapVersion::default())
+        );
+        let mut other = change(1, 2);
+        other.cluster = ClusterId(99);
+        assert_eq!(refused(other), DeltaError::Cluster(ClusterId(99), old.cluster));
+        let mut hole = change(1, 2);
+        hole.removed.groups = vec![old.groups[0].id];
+        assert!(matches!(refused(hole), DeltaError::Invariant(_)));
+    }
+}

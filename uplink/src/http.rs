@@ -1,0 +1,251 @@
+//! The uplink's HTTP: design.md calls it curl-able. One gate, one table of routes, one function for each.
+
+mod gate;
+mod map;
+mod problem;
+mod read;
+mod route;
+mod signature;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::{KeepAlive, header};
+use actix_web::web::{Data, Payload};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
+use firn_wire::ids::{TableName, WorkerName};
+use firn_wire::map::TablePolicy;
+use firn_wire::registry::{Heartbeat, Proposal, Register};
+use firn_wire::secret::Secret;
+use firn_wire::status::Status;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::metrics::Metrics;
+use crate::owner::{Handle, Published};
+use crate::registry::{Answer, Event};
+use gate::{Gate, Passed};
+use problem::Refused;
+use read::{CreateQuery, NoQuery, body, query};
+use route::Route;
+
+const CONNECTIONS_MAX: usize = 10_000;
+const HEADERS_PATIENCE: Duration = Duration::from_secs(5);
+const IDLE_MAX: Duration = Duration::from_secs(75);
+const STOP_PATIENCE_SECONDS: u64 = 5;
+
+/// What requests are answered from.
+pub(crate) struct Shell {
+    gate: Gate,
+    owner: Handle,
+    published: watch::Receiver<Published>,
+    metrics: Arc<Metrics>,
+    /// When proposals are first judged: a second after a start that goes on from a map.
+    proposals_from: Instant,
+}
+
+impl Shell {
+    pub(crate) fn new(
+        secret: Secret,
+        address: std::net::SocketAddr,
+        (owner, published): (Handle, watch::Receiver<Published>),
+        metrics: Arc<Metrics>,
+        proposals_from: Instant,
+    ) -> Self {
+        Self { gate: Gate::new(secret, address), owner, published, metrics, proposals_from }
+    }
+}
+
+/// A server that has not begun. Signals are left to the caller.
+pub(crate) fn serve(
+    shell: Shell,
+    listener: std::net::TcpListener,
+    threads: usize,
+) -> std::io::Result<Server> {
+    let shell = Data::new(shell);
+    let app = move || App::new().app_data(shell.clone()).default_service(web::to(answer));
+    let server = HttpServer::new(app)
+        .workers(threads)
+        .max_connections(CONNECTIONS_MAX / threads)
+        .client_request_timeout(HEADERS_PATIENCE)
+        .keep_alive(KeepAlive::Timeout(IDLE_MAX))
+        .shutdown_timeout(STOP_PATIENCE_SECONDS)
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+async fn answer(request: HttpRequest, payload: Payload, shell: Data<Shell>) -> HttpResponse {
+    let answered = match shell.gate.pass(&request, payload).await {
+        Ok(passed) => shell.serve(passed).await,
+        Err(refused) => {
+            if refused.is_unsigned() {
+                shell.metrics.unsigned.add(1);
+            }
+            Err(refused)
+        }
+    };
+    let mut response = answered.unwrap_or_else(Refused::response);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}
+
+type Answered = Result<HttpResponse, Refused>;
+
+impl Shell {
+    async fn serve(&self, passed: Passed) -> Answered {
+        if !passed.route.has_query() {
+            let NoQuery {} = query(&passed)?;
+        }
+        if !passed.route.has_body() && !passed.body.is_empty() {
+            return Err(Refused::bad_request("this request has no body"));
+        }
+        match &passed.route {
+            Route::Live => Ok(HttpResponse::Ok().content_type("text/plain").body("ok\n")),
+            Route::Ready => self.ready(),
+            Route::Metrics => Ok(self.metrics()),
+            Route::Cluster => Ok(self.cluster()),
+            Route::Workers => Ok(self.workers()),
+            Route::Register => self.register(body(&passed)?).await,
+            Route::Beat(name) => self.beat(name, body(&passed)?).await,
+            Route::Drain(name) => self.drain(name),
+            Route::Forget(name) => self.gone(Event::Forget(name.clone())).await,
+            Route::Map => self.map(&passed).await,
+            Route::Changes => self.changes(body(&passed)?).await,
+            Route::Tables => Ok(HttpResponse::Ok().json(&self.now().map.tables)),
+            Route::Table(name) => self.table(name),
+            Route::CreateTable(name) => self.create_table(name, &passed).await,
+            Route::AlterTable(name) => {
+                self.made(name, Event::AlterTable(name.clone(), body(&passed)?)).await
+            }
+            Route::DropTable(name) => {
+                let dropped = self.gone(Event::DropTable(name.clone())).await;
+                dropped.map_err(|refused| refused.about(name))
+            }
+        }
+    }
+
+    fn now(&self) -> Published {
+        self.published.borrow().clone()
+    }
+
+    /// Whether the registry's thread still works: it ends when its store fails.
+    fn ready(&self) -> Answered {
+        match self.published.has_changed() {
+            Ok(_) => Ok(HttpResponse::Ok().content_type("text/plain").body("ok\n")),
+            Err(_) => Err(Refused::stopped()),
+        }
+    }
+
+    fn metrics(&self) -> HttpResponse {
+        let text = self.metrics.text(&self.now().map);
+        HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
+    }
+
+    fn cluster(&self) -> HttpResponse {
+        let map = self.now().map;
+        let status = Status::of(&map);
+        HttpResponse::Ok().json(json!({
+            "status": status.to_string(),
+            "well": status.is_well(),
+            "cluster": map.cluster,
+            "version": map.version,
+            "workers": map.workers.len(),
+            "workers_up": status.up(),
+            "spares": status.workers.iter().filter(|worker| worker.seat.is_none()).count(),
+            "partitions": status.partitions,
+            "partitions_unserved": status.unserved,
+            "tables": map.tables.len(),
+            "settings": map.settings,
+        }))
+    }
+
+    fn workers(&self) -> HttpResponse {
+        let map = self.now().map;
+        let standing = Status::of(&map).workers;
+        let rows = standing.iter().map(|standing| {
+            let mut row = json!(standing.worker);
+            row["seat"] = json!(standing.seat);
+            row["leads"] = json!(standing.leads);
+            row["owes"] = json!(standing.owes);
+            row
+        });
+        HttpResponse::Ok().json(rows.collect::<Vec<_>>())
+    }
+
+    async fn register(&self, register: Register) -> Answered {
+        match self.owner.ask(Event::Register(register)).await? {
+            Answer::Registered(registered, true) => Ok(HttpResponse::Created().json(registered)),
+            Answer::Registered(registered, false) => Ok(HttpResponse::Ok().json(registered)),
+            other => unreachable!("a registration is answered with {other:?}"),
+        }
+    }
+
+    async fn beat(&self, name: &WorkerName, beat: Heartbeat) -> Answered {
+        match self.owner.ask(Event::Beat(name.clone(), beat)).await? {
+            Answer::Beaten(beaten) => Ok(HttpResponse::Ok().json(beaten)),
+            other => unreachable!("a beat is answered with {other:?}"),
+        }
+    }
+
+    /// Partitions do not move in this version, and nobody is told that they will.
+    fn drain(&self, name: &WorkerName) -> Answered {
+        if !self.now().map.workers.iter().any(|row| row.name == *name) {
+            return Err(Refused::new(
+                404,
+                "unknown-worker",
+                format!("no worker {name} is registered"),
+            ));
+        }
+        let detail =
+            format!("partitions do not move between workers in this version; {name} keeps its own");
+        Err(Refused::new(501, "not-in-this-version", detail))
+    }
+
+    async fn changes(&self, proposals: Vec<Proposal>) -> Answered {
+        sleep_until(self.proposals_from).await;
+        match self.owner.ask(Event::Propose(proposals)).await? {
+            Answer::Verdicts(verdicts) => Ok(HttpResponse::Ok().json(verdicts)),
+            other => unreachable!("proposals are answered with {other:?}"),
+        }
+    }
+
+    async fn gone(&self, event: Event) -> Answered {
+        match self.owner.ask(event).await? {
+            Answer::Gone(version) => Ok(HttpResponse::Ok().json(json!({ "version": version }))),
+            other => unreachable!("a removal is answered with {other:?}"),
+        }
+    }
+
+    fn table(&self, name: &TableName) -> Answered {
+        let map = self.now().map;
+        match map.tables.iter().find(|row| row.name == *name) {
+            Some(row) => Ok(HttpResponse::Ok().json(row)),
+            None => {
+                let detail = format!("there is no table {name}");
+                Err(Refused::new(404, "no-such-table", detail).about(name))
+            }
+        }
+    }
+
+    async fn create_table(&self, name: &TableName, passed: &Passed) -> Answered {
+        let first_byte = query::<CreateQuery>(passed)?.first_byte;
+        let policy: TablePolicy = match passed.body.is_empty() {
+            true => TablePolicy::default(),
+            false => body(passed)?,
+        };
+        self.made(name, Event::CreateTable { name: name.clone(), policy, first_byte }).await
+    }
+
+    async fn made(&self, name: &TableName, event: Event) -> Answered {
+        let asked = self.owner.ask(event).await;
+        match asked.map_err(|not_done| Refused::from(not_done).about(name))? {
+            Answer::Table(made) if made.created => Ok(HttpResponse::Created().json(made)),
+            Answer::Table(made) => Ok(HttpResponse::Ok().json(made)),
+            other => unreachable!("a table is answered with {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Why the registry did not do what it was asked.
+
+/// What kind of refusal, by what the asker can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The registration breaks a rule.
+    BadWorker,
+    /// An address belongs to another worker that is not down, or to the uplink.
+    AddressTaken,
+    /// The name's last run may still live.
+    NameTaken,
+    /// The worker was in another cluster before.
+    OtherCluster,
+    /// A bound of the cluster is reached.
+    TooMany,
+    /// No such worker: it must register.
+    UnknownWorker,
+    /// Another run of the worker is registered, or this one has said goodbye.
+    OtherIncarnation,
+    /// The first map waits for workers.
+    NoMapYet,
+    /// No such table.
+    NoSuchTable,
+    /// The table always exists.
+    FixedTable,
+    /// The policy breaks a rule.
+    BadPolicy,
+    /// This part of a policy is fixed at creation.
+    FixedPolicy,
+    /// The worker is needed, or alive.
+    StillInUse,
+}
+
+impl RefusalKind {
+    /// Its stable name, the last part of the problem's type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadWorker => "bad-worker",
+            Self::AddressTaken => "address-taken",
+            Self::NameTaken => "name-taken",
+            Self::OtherCluster => "other-cluster",
+            Self::TooMany => "too-many",
+            Self::UnknownWorker => "unknown-worker",
+            Self::OtherIncarnation => "other-incarnation",
+            Self::NoMapYet => "no-map-yet",
+            Self::NoSuchTable => "no-such-table",
+            Self::FixedTable => "fixed-table",
+            Self::BadPolicy => "bad-policy",
+            Self::FixedPolicy => "fixed-policy",
+            Self::StillInUse => "still-in-use",
+        }
+    }
+
+    /// The HTTP status it is answered with.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadWorker | Self::BadPolicy => 400,
+            Self::UnknownWorker | Self::NoSuchTable => 404,
+            Self::NoMapYet => 503,
+            _ => 409,
+        }
+    }
+}
+
+/// A refusal, in words for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind.
+    pub kind: RefusalKind,
+    /// What was wrong and what to do.
+    pub detail: String,
+    /// When the same may succeed, in milliseconds; None: not by waiting.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    pub(super) fn new(kind: RefusalKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), retry_after_ms: None }
+    }
+
+    pub(super) fn later(kind: RefusalKind, detail: impl Into<String>, after_ms: u64) -> Self {
+        Self { kind, detail: detail.into(), retry_after_ms: Some(after_ms) }
+    }
+}

@@ -1,0 +1,158 @@
+//! Starting and stopping an uplink.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use firn_wire::ids::{ClusterId, MapVersion};
+use firn_wire::secret::Secret;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::chunks::{self, Change};
+use crate::http::{self, Shell};
+use crate::metrics::Metrics;
+use crate::owner::{Handle, Owner};
+use crate::settings::Wishes;
+use crate::state::State;
+use crate::store::{Disk, Memory, Store, StoreError};
+
+/// How long an uplink that goes on from a map judges no proposal: those who live get to beat first.
+const FIRST_PROPOSALS: Duration = Duration::from_secs(1);
+
+/// How to run an uplink.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Where the registry survives; None: it does not.
+    pub data: Option<PathBuf>,
+    /// What is said of the cluster's settings.
+    pub settings: Wishes,
+    /// The cluster secret; unset: requests are not signed.
+    pub secret: Secret,
+    /// Threads that answer requests; 0 is taken as 1.
+    pub threads: usize,
+}
+
+/// Why an uplink does not start, or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting cannot be as wished: change it.
+    #[error("{0}")]
+    Settings(String),
+    /// The store cannot be used, or has failed: look at the disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The listener cannot be used.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] std::io::Error),
+    /// The system gives no randomness.
+    #[error("no randomness: {0}")]
+    Randomness(getrandom::Error),
+}
+
+/// An uplink that runs.
+pub struct Running {
+    address: SocketAddr,
+    owner: Handle,
+    server: ServerHandle,
+    served: JoinHandle<std::io::Result<()>>,
+    ended: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+/// Starts an uplink on a listener that is bound. Must be called within a tokio runtime, which it needs for as long as it
+/// runs.
+pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Error> {
+    let address = listener.local_addr()?;
+    let (store, state) = open(config.data.as_deref(), config.settings)?;
+    let goes_on = state.map.version != MapVersion::default();
+    log::info!(
+        "cluster {}, map {}, {:?}",
+        state.map.cluster,
+        state.map.version,
+        state.map.settings
+    );
+
+    let metrics = Arc::new(Metrics::default());
+    let (owner, handle, published) =
+        Owner::new(state, address.to_string(), store, Arc::clone(&metrics));
+    let (end, ended) = oneshot::channel();
+    std::thread::Builder::new().name("registry".to_owned()).spawn(move || {
+        // Nobody waits for the end of an uplink that was dropped.
+        let _ = end.send(owner.run());
+    })?;
+
+    let hold = if goes_on { FIRST_PROPOSALS } else { Duration::ZERO };
+    let proposals_from = Instant::now() + hold;
+    let shell =
+        Shell::new(config.secret, address, (handle.clone(), published), metrics, proposals_from);
+    let server = http::serve(shell, listener, config.threads.max(1))?;
+    let (stop, served) = (server.handle(), tokio::spawn(server));
+    Ok(Running { address, owner: handle, server: stop, served, ended })
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for an end that nobody asked for: its store has failed, or its listener.
+    pub async fn ended(&mut self) -> Error {
+        tokio::select! {
+            stored = &mut self.ended => match stored {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) | Err(_) => Error::Listen(std::io::Error::other("the registry ended")),
+            },
+            _ = &mut self.served => Error::Listen(std::io::Error::other("the server ended")),
+        }
+    }
+
+    /// Stops: what was asked before is done and answered, who waits for a newer map is sent away.
+    pub async fn stop(self) {
+        self.owner.stop();
+        // An error says that the registry's thread has ended before, which is what is waited for.
+        let _ = self.ended.await;
+        self.server.stop(true).await;
+    }
+}
+
+/// Opens the store and brings its state up to the settings.
+fn open(data: Option<&Path>, wishes: Wishes) -> Result<(Box<dyn Store>, State), Error> {
+    let mut store: Box<dyn Store> = match data {
+        Some(folder) => Box::new(Disk::open(folder)?),
+        None => {
+            log::warn!(
+                "no data directory (--data): the cluster is forgotten when this process ends"
+            );
+            Box::new(Memory::default())
+        }
+    };
+    let unreadable =
+        |why| StoreError::Unreadable { folder: data.unwrap_or(Path::new("")).to_owned(), why };
+    let stored = chunks::read(&store.load()?).map_err(unreadable)?;
+    let state = match &stored {
+        Some(stored) => {
+            let settings = wishes.of_the_cluster(&stored.map.settings).map_err(Error::Settings)?;
+            let mut state = stored.clone();
+            state.set_settings(settings);
+            state
+        }
+        None => {
+            let settings = wishes.of_a_new_cluster().map_err(Error::Settings)?;
+            State::new(ClusterId(random()?), random()? as u64, settings)
+        }
+    };
+    if stored.as_ref() != Some(&state) {
+        store.compare_and_set(&Change::between(stored.as_ref(), &state))?;
+    }
+    Ok((store, state))
+}
+
+fn random() -> Result<u128, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(Error::Randomness)?;
+    Ok(u128::from_le_bytes(bytes))
+}

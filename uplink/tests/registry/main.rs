@@ -1,0 +1,9 @@
+//! The registry and its store's form, without I/O: golden scripts, one scenario a file, and properties over random events.
+//! Both go through one world, which checks the invariants after every step.
+
+mod golden;
+mod invariants;
+mod properties;
+mod script;
+mod show;
+mod world;

@@ -1,0 +1,168 @@
+//! The language of golden scripts. A line that starts with `>` does something; the lines below it are what comes of it.
+//!
+//! - `cluster [expect=N] [partitions=N] [placement=P] [copies=N] [lease=MS] [ranges=a-g,h-z]`: a new cluster; first line
+//! - `at MS`: it is that late now · `tick`: and that is noticed
+//! - `register NAME@RUN peer=HOST:PORT [http=…] [shards=N] [cluster=HEX]` · `beat NAME@RUN` · `goodbye NAME@RUN`
+//! - `claim NAME@RUN G/P [rev=V] [epoch=N] [primary=NAME@RUN] [isr=NAME@RUN,…]`, several with `+` between: what is left
+//!   out is as it should be
+//! - `create TABLE [first=C] [POLICY AS JSON]` · `alter TABLE PATCH` · `drop TABLE` · `forget NAME`
+//! - `restart [as cluster]`: the uplink ends and starts again from its store
+//! - `map` · `changes VERSION`: what is to be read
+
+use std::collections::BTreeMap;
+
+use firn_uplink::registry::Event;
+use firn_uplink::settings::{Wishes, name_ranges, placement};
+use firn_wire::ids::{Epoch, GroupId, Incarnation, PartitionId, TableName, WorkerId};
+use firn_wire::registry::{Heartbeat, Proposal, Register};
+
+use crate::show;
+use crate::world::World;
+
+/// Runs a script and gives it back with what came of each line.
+pub(crate) fn run(script: &str) -> String {
+    let mut world: Option<World> = None;
+    let mut out = String::new();
+    for line in script.lines() {
+        match line.strip_prefix("> ") {
+            Some(command) => {
+                out.push_str(line);
+                out.push('\n');
+                out.push_str(&blocked(&command_line(&mut world, command)));
+            }
+            None if line.starts_with('#') => {
+                out.push_str(line);
+                out.push('\n');
+            }
+            None => {}
+        }
+    }
+    out
+}
+
+/// The outcome of a command, then a blank line.
+fn blocked(text: &str) -> String {
+    match text.trim_end() {
+        "" => "\n".to_owned(),
+        text => format!("{text}\n\n"),
+    }
+}
+
+fn command_line(world: &mut Option<World>, command: &str) -> String {
+    let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+    if verb == "cluster" {
+        *world = Some(World::new(wishes(rest)));
+        return String::new();
+    }
+    let world = world.as_mut().expect("a script starts with a cluster");
+    match verb {
+        "at" => world.now_ms = rest.parse().expect("milliseconds"),
+        "restart" => {
+            if let Err(why) = world.restart(wishes(rest)) {
+                return why;
+            }
+        }
+        "map" => return show::map(world.registry.map()),
+        "changes" => {
+            let after = rest.parse().expect("a map version");
+            let delta = world.registry.history().delta(world.registry.map(), Some(after));
+            return delta.map_or("ahead".to_owned(), |delta| show::delta(&delta));
+        }
+        _ => {
+            let event = event(world, verb, rest);
+            return show::answer(world.step(event));
+        }
+    }
+    String::new()
+}
+
+fn event(world: &World, verb: &str, rest: &str) -> Event {
+    let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
+    match verb {
+        "register" => Event::Register(registration(first, more)),
+        "beat" | "goodbye" => {
+            let id = id(first);
+            let beat = Heartbeat { incarnation: id.incarnation, goodbye: verb == "goodbye" };
+            Event::Beat(id.name, beat)
+        }
+        "tick" => Event::Tick,
+        "claim" => Event::Propose(rest.split(" + ").map(|one| claim(world, one)).collect()),
+        "create" => {
+            let (first_byte, policy) = match more.strip_prefix("first=") {
+                Some(more) => (more.bytes().next(), more[1..].trim()),
+                None => (None, more),
+            };
+            let policy = if policy.is_empty() { "{}" } else { policy };
+            let policy = serde_json::from_str(policy).expect("a policy");
+            Event::CreateTable { name: table(first), policy, first_byte }
+        }
+        "alter" => {
+            let patch = serde_json::from_str(more).expect("a JSON object");
+            Event::AlterTable(table(first), patch)
+        }
+        "drop" => Event::DropTable(table(first)),
+        "forget" => Event::Forget(first.parse().expect("a worker's name")),
+        _ => panic!("{verb:?} is no command of a script"),
+    }
+}
+
+fn table(text: &str) -> TableName {
+    TableName::from_registry(text).expect("a table's name")
+}
+
+fn named(words: &str) -> BTreeMap<&str, &str> {
+    words.split_whitespace().map(|word| word.split_once('=').expect("NAME=VALUE")).collect()
+}
+
+fn wishes(words: &str) -> Wishes {
+    let words = named(words);
+    let number = |name: &str| words.get(name).map(|text| text.parse::<u16>().expect("a number"));
+    let ranges =
+        words.get("ranges").map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());
+    Wishes {
+        key_integer: words.get("keys").map(|text| text.parse().expect("a conversion")),
+        partitions: number("partitions"),
+        placement: words.get("placement").map(|text| placement(text).expect("a placement")),
+        copies: number("copies").map(|copies| copies as u8),
+        expect_workers: number("expect"),
+        name_ranges: ranges.map(|texts| name_ranges(&texts).expect("ranges")),
+        worker_lease: number("lease").map(|ms| std::time::Duration::from_millis(ms.into())),
+    }
+}
+
+fn id(text: &str) -> WorkerId {
+    let (name, run) = text.split_once('@').expect("NAME@RUN");
+    let incarnation = Incarnation(u64::from_str_radix(run, 16).expect("hex digits"));
+    WorkerId { name: name.parse().expect("a worker's name"), incarnation }
+}
+
+fn registration(who: &str, words: &str) -> Register {
+    let mut words = named(words);
+    let shards = words.remove("shards").map_or(4, |text| text.parse().expect("a number"));
+    let cluster = words.remove("cluster").map(|text| text.parse().expect("32 hex digits"));
+    let id = id(who);
+    let addresses = words.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (name, incarnation) = (id.name, id.incarnation);
+    Register { name, incarnation, addresses: addresses.collect(), shards, cluster }
+}
+
+fn claim(world: &World, words: &str) -> Proposal {
+    let mut words = words.splitn(3, ' ');
+    let by = id(words.next().expect("who claims"));
+    let (group, number) = words.next().and_then(|text| text.split_once('/')).expect("G/P");
+    let number = number.parse().expect("a number");
+    let partition = PartitionId { group: GroupId(group.parse().expect("a number")), number };
+    let given = named(words.next().unwrap_or(""));
+    let row = world.registry.map().partitions.iter().find(|row| row.id == partition);
+    let rev = row.map(|row| row.rev).unwrap_or_default();
+    let epoch = row.map_or(0, |row| row.epoch.0) + 1;
+    let ids = |text: &&str| text.split(',').filter(|one| !one.is_empty()).map(id).collect();
+    Proposal {
+        partition,
+        rev: given.get("rev").map_or(rev, |text| text.parse().expect("a map version")),
+        epoch: Epoch(given.get("epoch").map_or(epoch, |text| text.parse().expect("a number"))),
+        primary: given.get("primary").map_or(by.clone(), |text| id(text)),
+        isr: given.get("isr").map_or(vec![by.clone()], ids),
+        by,
+    }
+}

@@ -1,0 +1,75 @@
+//! A registry with its store, as its owner would run them, and a memory of all that was published.
+
+use std::sync::Arc;
+
+use firn_uplink::chunks::{self, Change};
+use firn_uplink::registry::{Answer, Event, Refusal, Registry};
+use firn_uplink::settings::Wishes;
+use firn_uplink::state::State;
+use firn_uplink::store::{Memory, Store};
+use firn_wire::ids::ClusterId;
+use firn_wire::map::Map;
+
+use crate::invariants;
+
+pub(crate) const CLUSTER: ClusterId = ClusterId(0xc1);
+const OWN_ADDRESS: &str = "127.0.0.1:4000";
+
+pub(crate) struct World {
+    pub(crate) now_ms: u64,
+    pub(crate) registry: Registry,
+    stored: State,
+    store: Memory,
+    /// Every map published, the oldest first.
+    pub(crate) maps: Vec<Arc<Map>>,
+}
+
+impl World {
+    pub(crate) fn new(wishes: Wishes) -> Self {
+        let settings = wishes.of_a_new_cluster().expect("a script's settings make sense");
+        let state = State::new(CLUSTER, 7, settings);
+        let mut store = Memory::default();
+        store.compare_and_set(&Change::between(None, &state)).expect("the store is empty");
+        let registry = Registry::new(state.clone(), OWN_ADDRESS.to_owned(), 0);
+        Self { now_ms: 0, registry, stored: state, store, maps: Vec::new() }
+    }
+
+    /// One event now, stored and published as its owner would.
+    pub(crate) fn step(&mut self, event: Event) -> Result<Answer, Refusal> {
+        let before = Arc::clone(self.registry.map());
+        let answer = self.registry.step(self.now_ms, event);
+        let after = self.registry.map();
+        invariants::check_step(&before, after);
+        if after.version != before.version {
+            self.store();
+            self.maps.push(Arc::clone(self.registry.map()));
+            invariants::check_history(&self.maps, self.registry.history());
+        }
+        answer
+    }
+
+    fn store(&mut self) {
+        let state = self.registry.state();
+        let change = Change::between(Some(&self.stored), state);
+        self.store.compare_and_set(&change).expect("nobody else writes");
+        self.stored = state.clone();
+        assert_eq!(self.read().as_ref(), Some(state), "what is stored is not what was to be");
+    }
+
+    fn read(&self) -> Option<State> {
+        let values = self.store.load().expect("memory does not fail");
+        chunks::read(&values).expect("what was written reads")
+    }
+
+    /// The uplink is killed and starts again, now, from its store.
+    pub(crate) fn restart(&mut self, wishes: Wishes) -> Result<(), String> {
+        let mut state = self.read().expect("a first start has stored a state");
+        state.set_settings(wishes.of_the_cluster(&state.map.settings)?);
+        self.registry = Registry::new(state, OWN_ADDRESS.to_owned(), self.now_ms);
+        if self.registry.version() != self.stored.map.version {
+            self.maps.push(Arc::clone(self.registry.map()));
+        }
+        self.store();
+        Ok(())
+    }
+}
