@@ -148,13 +148,13 @@ fn read_wrk(output: &str) -> Option<Traffic> {
 /// wrk's `12.34us`, `1.20ms` and `1.02s`.
 fn milliseconds(text: &str) -> Option<f64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "us" => 0.001,
-        "ms" => 1.0,
-        "s" => 1000.0,
-        _ => return None,
-    };
-    digits.parse::<f64>().ok().map(|number| number * factor)
+    let number = digits.parse::<f64>().ok()?;
+    match &text[digits.len()..] {
+        "us" => Some(number / 1000.0),
+        "ms" => Some(number),
+        "s" => Some(number * 1000.0),
+        _ => None,
+    }
 }
 
 fn run(program: &str, arguments: &str) -> String {
