@@ -23,6 +23,5 @@ for program in redis-benchmark redis-server memcached wrk; do
     exit 1
   fi
 done
-echo "building (release)…" >&2
-cargo build --quiet --release --bins --package firn-worker --package firn-tests
+cargo build --release --workspace --bins
 exec "${CARGO_TARGET_DIR:-target}/release/compare" "${arguments[@]}"
