@@ -16,7 +16,7 @@ use firn_wire::reply::{Failure, ReplyBuf};
 use crate::call::{Call, Outcome};
 use crate::core::{Asker, Core, Way, run_step};
 use crate::local::Local;
-use crate::retry::{Next, judge, may_repeat};
+use crate::retry::{Next, judge};
 
 /// A step that was sent with others; tries again by itself when it comes to nothing.
 pub(crate) struct Forwarded<L> {
@@ -39,7 +39,7 @@ impl<L: Local> Future for Forwarded<L> {
         }
         let call = Arc::clone(&self.call);
         let outcome = ready!(call.poll(context));
-        let repeatable = || may_repeat(&read_step(&call.ask(self.index)).as_step());
+        let repeatable = || read_step(&call.ask(self.index)).as_step().is_repeatable();
         if let Some(reply) = self.core.answer(outcome, self.index, repeatable) {
             return Poll::Ready(reply);
         }
@@ -147,7 +147,7 @@ impl<L: Local> Core<L> {
             }
         };
         let outcome = call.ended().await;
-        self.answer(outcome, 0, || may_repeat(step)).ok_or(match outcome {
+        self.answer(outcome, 0, || step.is_repeatable()).ok_or(match outcome {
             Outcome::Replies(_) => Trouble::Refuses(id, worker),
             _ => Trouble::Silent(id, worker),
         })

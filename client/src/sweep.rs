@@ -13,7 +13,7 @@ use crate::call::{Call, Outcome};
 use crate::core::{Asker, Core, Way};
 use crate::local::Local;
 use crate::page::{Found, merge, share};
-use crate::retry::{Next, judge, may_repeat_wide};
+use crate::retry::{Next, judge};
 use crate::submission::Submission;
 
 impl<L: Local> Submission<'_, L> {
@@ -282,7 +282,7 @@ impl<L: Local> Core<L> {
             Answer::Reply(reply) => reply.clone(),
             Answer::Call(call) => {
                 let outcome = call.ended().await;
-                match (judge(outcome, 0, || may_repeat_wide(op)), outcome) {
+                match (judge(outcome, 0, || op.is_repeatable()), outcome) {
                     (Next::Answer, Outcome::Replies(replies)) => replies[0].clone(),
                     (Next::Fail(failure), _) => return Err(failure.into()),
                     (Next::Answer | Next::Again(_), _) => return Ok(None),

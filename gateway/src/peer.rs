@@ -1,1 +1,250 @@
-//! To be written.
+//! The listener for other workers, and for programs that use the client library: requests that a router has routed here
+//! are answered or refused, never passed on (docs/PROTOCOL.md, "Peers").
+//!
+//! Invariants:
+//! - Before the caller has proven the cluster secret nothing but two fixed frames is read.
+//! - Requests are handed over in the order in which they become whole; replies leave as they are ready.
+//! - Above [`REPLIES_BYTES_MAX`] of replies the caller has not taken, or [`LINK_MESSAGES_MAX`] requests without one,
+//!   nothing more is read.
+//! - Bytes that are no frame, or no message, end the connection with a line in the log.
+
+mod response;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firn_wire::frame::{Assembler, Frame, FrameError, Kind};
+use firn_wire::handshake::{HELLO_BYTES, HandshakeError, Hello, PROOF_BYTES, Side};
+use firn_wire::ids::{ClusterId, WorkerId};
+use firn_wire::limits::{FRAME_BYTES_MAX, LINK_MESSAGES_MAX};
+use firn_wire::message::{BadMessage, read_request};
+use firn_wire::rotation::Rotation;
+use firn_wire::secret::Secret;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::execute::Answer;
+use crate::listen::{Connections, accept};
+use crate::peer::response::{Ended, Response};
+
+/// How long a caller has for its hello and its proof.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of replies that wait to be taken above which a connection is no longer read from.
+pub const REPLIES_BYTES_MAX: usize = 16 * 1024 * 1024;
+const READ_BYTES_MIN: usize = 16 * 1024;
+/// Buffers above this are given back when they are empty.
+const BUFFER_KEEP_BYTES: usize = 64 * 1024;
+
+/// Who listens.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The cluster; a caller of another one is refused.
+    pub cluster: ClusterId,
+    /// This run of this worker.
+    pub worker: WorkerId,
+    /// The cluster's secret.
+    pub secret: Secret,
+}
+
+/// Takes connections of peers for ever.
+pub async fn listen(
+    listener: TcpListener,
+    answer: Arc<dyn Answer>,
+    identity: Identity,
+    connections: Arc<Connections>,
+) {
+    let identity = Arc::new(identity);
+    let serve =
+        |socket, address, _| serve(socket, address, Arc::clone(&answer), Arc::clone(&identity));
+    accept(listener, connections, "", serve).await;
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+enum PeerError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("no handshake within {HANDSHAKE_TIMEOUT:?}")]
+    Slow,
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Message(#[from] BadMessage),
+    #[error("it sent a response, and was asked nothing")]
+    Response,
+}
+
+async fn serve(
+    mut socket: TcpStream,
+    address: SocketAddr,
+    answer: Arc<dyn Answer>,
+    identity: Arc<Identity>,
+) {
+    let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greet(&mut socket, &identity)).await;
+    let ended = match greeted.unwrap_or(Err(PeerError::Slow)) {
+        Err(error) => Err(error),
+        Ok(caller) => {
+            log::debug!("{caller} connected from {address}");
+            let (reader, writer) = socket.split();
+            Connection::new(answer).serve(reader, writer).await
+        }
+    };
+    match ended {
+        Ok(()) => {}
+        Err(PeerError::Io(error)) => log::debug!("the peer at {address} is gone: {error}"),
+        Err(error) => log::warn!("the connection from {address} is closed: {error}"),
+    }
+}
+
+/// The listener's side of [`firn_wire::handshake`].
+async fn greet(socket: &mut TcpStream, identity: &Identity) -> Result<WorkerId, PeerError> {
+    let mut bytes = [0; HELLO_BYTES];
+    socket.read_exact(&mut bytes).await?;
+    let caller = Hello::from_bytes(&bytes)?;
+    if caller.cluster != ClusterId::default() && caller.cluster != identity.cluster {
+        return Err(HandshakeError::Cluster(caller.cluster, identity.cluster).into());
+    }
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+    let me = Hello { cluster: identity.cluster, worker: identity.worker.clone(), nonce };
+    socket.write_all(&me.to_bytes()).await?;
+    let mut proof = [0; PROOF_BYTES];
+    socket.read_exact(&mut proof).await?;
+    Side::Caller.check(&identity.secret, &caller, &me, &proof)?;
+    socket.write_all(&Side::Listener.proof(&identity.secret, &caller, &me)).await?;
+    Ok(caller.worker)
+}
+
+/// A response that waits for some of its replies, with its request's id.
+type Waiting = Pin<Box<dyn Future<Output = (u32, Vec<u8>)> + Send>>;
+
+struct Connection {
+    answer: Arc<dyn Answer>,
+    input: Vec<u8>,
+    assembler: Assembler,
+    /// Responses that wait for some of their replies.
+    waiting: FuturesUnordered<Waiting>,
+    rotation: Rotation<Vec<u8>>,
+    out: Vec<u8>,
+    written: usize,
+}
+
+impl Connection {
+    fn new(answer: Arc<dyn Answer>) -> Self {
+        Self {
+            answer,
+            input: Vec::new(),
+            assembler: Assembler::default(),
+            waiting: FuturesUnordered::new(),
+            rotation: Rotation::new(Kind::Response),
+            out: Vec::new(),
+            written: 0,
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut reader: ReadHalf<'_>,
+        writer: WriteHalf<'_>,
+    ) -> Result<(), PeerError> {
+        loop {
+            let stopped = self.take_frames()?;
+            self.write(&writer)?;
+            let has_room = self.has_room();
+            if stopped && has_room {
+                continue; // what was taken meanwhile made room for what is at hand
+            }
+            if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
+                self.input.reserve(BUFFER_KEEP_BYTES);
+            }
+            let unwritten = self.written < self.out.len();
+            tokio::select! {
+                biased;
+                Some((id, response)) = self.waiting.next(), if !self.waiting.is_empty() => {
+                    self.rotation.push(u64::from(id), id, response);
+                }
+                ready = writer.writable(), if unwritten => ready?,
+                read = reader.read_buf(&mut self.input), if has_room => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.rotation.bytes() < REPLIES_BYTES_MAX && self.waiting.len() <= LINK_MESSAGES_MAX
+    }
+
+    /// Takes frames until there is no whole one, or no room for replies: then true.
+    fn take_frames(&mut self) -> Result<bool, PeerError> {
+        let mut taken = 0;
+        let stopped = loop {
+            if !self.has_room() {
+                break true;
+            }
+            let Some((frame, length)) = Frame::read(&self.input[taken..])? else { break false };
+            if frame.kind != Kind::Request {
+                return Err(PeerError::Response);
+            }
+            let id = frame.id;
+            let message = self.assembler.take(frame)?;
+            taken += length;
+            if let Some(message) = message {
+                self.take_request(id, &message)?;
+            }
+        };
+        if taken == self.input.len() {
+            empty(&mut self.input);
+        } else {
+            self.input.drain(..taken);
+        }
+        Ok(stopped)
+    }
+
+    fn take_request(&mut self, id: u32, message: &[u8]) -> Result<(), PeerError> {
+        let (head, asks) = read_request(message)?;
+        let mut response = Response::new(&asks);
+        self.answer.answer(&head, &asks, &mut response);
+        match response.end() {
+            Ended::Ready(bytes) => self.rotation.push(u64::from(id), id, bytes),
+            Ended::Waits(rest) => self.waiting.push(Box::pin(async move { (id, rest.await) })),
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the socket takes.
+    fn write(&mut self, writer: &WriteHalf<'_>) -> Result<(), PeerError> {
+        loop {
+            if self.written == self.out.len() {
+                self.written = 0;
+                empty(&mut self.out);
+                self.rotation.fill(&mut self.out, FRAME_BYTES_MAX, |_| true);
+                if self.out.is_empty() {
+                    return Ok(());
+                }
+            }
+            match writer.try_write(&self.out[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Empties a buffer, and gives memory back that a long message has left.
+fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(BUFFER_KEEP_BYTES);
+}

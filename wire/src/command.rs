@@ -216,6 +216,13 @@ pub struct Step<'r, 'a> {
     pub ops: &'r [KeyOp<'a>],
 }
 
+impl Step<'_, '_> {
+    /// Whether doing it twice is the same as once: it only reads, or carries a token.
+    pub fn is_repeatable(&self) -> bool {
+        self.once.is_some() || self.ops.iter().all(|op| op.op.is_read())
+    }
+}
+
 /// A [`Step`] as it is read from a message; its lists are its own, their bytes are the message's.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StepBuf<'a> {
@@ -312,6 +319,13 @@ pub enum WideOp<'a> {
     Scan(#[serde(borrow)] Scan<'a>),
 }
 
+impl WideOp<'_> {
+    /// Whether doing it twice is the same as once. A second flush would take what was written after the first.
+    pub fn is_repeatable(&self) -> bool {
+        matches!(self, Self::Count | Self::Scan(_))
+    }
+}
+
 /// Something asked of those partitions of a table that one worker leads. Its reply is [`crate::reply::Reply::Wide`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wide<'a> {
@@ -396,4 +410,23 @@ pub enum TableCommand<'a> {
         /// Its name.
         name: &'a crate::ids::TableName,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_repeats_when_all_of_it_reads_or_it_has_a_token() {
+        let key = |op| KeyOp { table: TableId::DEFAULT, key: b"k", op };
+        let touch = Op::GetExpire { expiry: Expiry::After(1) };
+        let ops = [key(Op::Get), key(Op::Inspect), key(Op::Set(Set::plain(b"v"))), key(touch)];
+        let repeats = |ops, once| {
+            Step { partition: PartitionId::default(), once, guards: &[], ops }.is_repeatable()
+        };
+        assert!(repeats(&ops[..2], None));
+        assert!(!repeats(&ops[..3], None));
+        assert!(!repeats(&ops[3..], None));
+        assert!(repeats(&ops, Some(&b"token"[..])));
+    }
 }

@@ -39,12 +39,14 @@ pub struct Rotation<M> {
     turns: VecDeque<Turn<M>>,
     /// How many turns are [`Turn::GoOn`].
     begun: usize,
+    /// Bytes of the messages not yet written to their ends.
+    bytes: usize,
 }
 
 impl<M: AsRef<[u8]>> Rotation<M> {
     /// Nothing to send yet; all messages are of `kind`.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, streams: HashMap::new(), turns: VecDeque::new(), begun: 0 }
+        Self { kind, streams: HashMap::new(), turns: VecDeque::new(), begun: 0, bytes: 0 }
     }
 
     /// Whether there is nothing to send.
@@ -52,8 +54,14 @@ impl<M: AsRef<[u8]>> Rotation<M> {
         self.turns.is_empty()
     }
 
+    /// Bytes of the messages not yet written to their ends.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Puts a message at the end of its stream.
     pub fn push(&mut self, stream: u64, id: u32, message: M) {
+        self.bytes += message.as_ref().len();
         let waiting = self.streams.entry(stream).or_insert_with(|| {
             self.turns.push_back(Turn::Begin(stream));
             VecDeque::new()
@@ -91,6 +99,7 @@ impl<M: AsRef<[u8]>> Rotation<M> {
             if begin(id) {
                 return Some(Begun { stream, id, message, sent: 0 });
             }
+            self.bytes -= message.as_ref().len();
         }
         self.streams.remove(&stream);
         None
@@ -103,7 +112,10 @@ impl<M: AsRef<[u8]>> Rotation<M> {
                 self.begun += 1;
                 self.turns.push_back(Turn::GoOn(begun));
             }
-            None => self.turns.push_back(Turn::Begin(begun.stream)),
+            None => {
+                self.bytes -= begun.message.as_ref().len();
+                self.turns.push_back(Turn::Begin(begun.stream));
+            }
         }
     }
 }
@@ -118,6 +130,7 @@ mod tests {
         let mut out = Vec::new();
         rotation.fill(&mut out, usize::MAX, begin);
         assert!(rotation.is_empty() && rotation.streams.is_empty());
+        assert_eq!(rotation.bytes(), 0);
         let (mut ids, mut at) = (Vec::new(), 0);
         while at < out.len() {
             let (frame, taken) = Frame::read(&out[at..]).unwrap().unwrap();
