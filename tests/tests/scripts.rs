@@ -140,8 +140,9 @@ fn every_line_of_services_can_be_pasted() {
     ];
     let mut seen = 0;
     for line in out.lines().filter(|line| line.starts_with('w')) {
-        let (words, paste) = line.split_once("   ").expect("three blanks before what to paste");
-        let protocol = words.split_whitespace().nth(1).expect("a protocol");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (protocol, address) = (words[1], words[2]);
+        let (_, paste) = line.split_once(address).expect("it is one of its words");
         let (_, reply) = replies.iter().find(|(name, _)| *name == protocol).expect("a known one");
         let output = command("bash").args(["-c", paste.trim()]).output().expect("a shell");
         let got = text(&output.stdout);
