@@ -10,7 +10,7 @@ use firn_wire::reply::Reply;
 
 use super::Shared;
 use super::clients::Client;
-use super::commands;
+use super::lookup;
 use super::form::{Form, Shape};
 use super::number::integer_or_refuse;
 use super::parse::{Parsed, Parser};
@@ -81,16 +81,16 @@ impl Conversation {
     }
 
     fn read<'a>(&mut self, words: Words<'a, '_>) -> Result<Plan<'a>, Refusal> {
-        if commands::is_http(words.at(0)) {
+        if lookup::is_http(words.at(0)) {
             return Ok(Plan::Close(Cow::Borrowed(b"")));
         }
-        let place = commands::find(words).inspect_err(|_| {
+        let place = lookup::find(words).inspect_err(|_| {
             if let Some(transaction) = &mut self.transaction {
                 transaction.fail();
             }
         })?;
         self.client.note_command(place);
-        let command = commands::at(place);
+        let command = lookup::at(place);
         match &mut self.transaction {
             Some(transaction) if !command.runs_in_multi() => {
                 transaction.push(words)?;
