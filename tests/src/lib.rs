@@ -1,7 +1,7 @@
 //! The harness of the tests over real processes.
 //!
 //! Reading order: [`binary`] finds what is tested, [`process`] is one running `firn-uplink`, `firn-worker` or `firn
-//! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`wait`] waits for
+//! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`exchange`] HTTP over one, [`wait`] waits for
 //! a condition, [`outside`] finds programs that are not ours, [`client`] is an HTTP client for loopback.
 //!
 //! Nothing here guesses a port (every listener is given port 0 and says what it got) and nothing sleeps for luck. A
@@ -20,12 +20,14 @@
 pub mod binary;
 pub mod client;
 pub mod cluster;
+pub mod exchange;
 pub mod outside;
 pub mod process;
 pub mod raw;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterBuilder};
+pub use exchange::{Answer, Http};
 pub use outside::outside;
 pub use process::Process;
 pub use raw::Raw;
