@@ -148,9 +148,9 @@ async fn bad_input_changes_nothing() {
     let own = uplink.process.http().port();
 
     let (status, taken) = uplink.register("w1", 2, 2).await;
-    assert_eq!((status.as_u16(), &taken["type"]), (409, &json!("urn:firn:problem:name-taken")));
+    assert_eq!((status.as_u16(), &taken["type"]), (409, &json!("urn:firn:problem:name-in-use")));
     let (status, taken) = uplink.register("w2", 1, own).await;
-    assert_eq!((status.as_u16(), &taken["type"]), (409, &json!("urn:firn:problem:address-taken")));
+    assert_eq!((status.as_u16(), &taken["type"]), (409, &json!("urn:firn:problem:own-address")));
     let (status, _) = uplink.register("w2", 1, 1).await;
     assert_eq!(status, 409, "another worker's address");
     // A storm of address changes: none is taken, so nothing is stored or told.

@@ -68,10 +68,10 @@ impl Disk {
         let path = self.folder.join("stored");
         let bytes = fs::read(&path).map_err(failed("reading", &path))?;
         let Ok(last) = serde_json::from_slice::<MapVersion>(&bytes) else {
-            log::warn!(
-                "{} names no version: a change was cut off, or none was made",
-                path.display()
-            );
+            // An empty store has none yet.
+            if !values.is_empty() {
+                log::warn!("{} names no version: its last write was cut off", path.display());
+            }
             return Ok(());
         };
         let version = values.get(VERSION).and_then(|bytes| serde_json::from_slice(bytes).ok());

@@ -111,7 +111,7 @@ fn event(world: &mut World, happening: &Happening) -> Option<Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn invariants_hold_whatever_happens(
