@@ -3,13 +3,13 @@
 //! No image is pulled and nothing is compiled in a container: tests/docker/images.sh makes stand-ins for the two images
 //! the Dockerfile names, out of this machine's programs and the binaries under test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use firn_tests::doors::{Answer, Ask, Door, doors_at};
+use firn_tests::doors::{Answer, Ask, doors_at};
 use firn_tests::raw::http_status;
 use firn_tests::{Raw, binary, outside, wait_until};
 use tempfile::TempDir;
@@ -86,7 +86,7 @@ impl Compose {
     fn up(&self) {
         let scale = format!("worker={WORKERS}");
         succeed(self.command(&["up", "--detach", "--no-build", "--scale", &scale]));
-        for container in self.containers() {
+        for container in self.containers(&[]) {
             let what = format!("container {container} is healthy");
             wait_until(&what, START_DEADLINE, || {
                 let format = "{{.State.Health.Status}}";
@@ -96,28 +96,24 @@ impl Compose {
         }
     }
 
-    fn containers(&self) -> Vec<String> {
-        let ids = succeed(self.command(&["ps", "--quiet"]));
+    /// The containers of a service, or all of them.
+    fn containers(&self, services: &[&str]) -> Vec<String> {
+        let ids = succeed(self.command(&[&["ps", "--quiet"], services].concat()));
         ids.lines().map(str::to_owned).collect()
     }
 
-    /// Where the engine has published a container's port.
-    fn address(&self, service: &str, index: usize, port: u16) -> SocketAddr {
-        let (index, port) = (format!("--index={index}"), port.to_string());
-        let address = succeed(self.command(&["port", &index, service, &port]));
-        address.trim().parse().unwrap_or_else(|_| panic!("{service} has no port {port}: {address}"))
+    fn uplink(&self) -> SocketAddr {
+        published(&self.containers(&["uplink"])[0])[&4000]
     }
 
-    fn doors(&self, service: &str, index: usize) -> Vec<Box<dyn Door>> {
-        doors_at(|protocol| {
-            let port = PORTS.iter().find(|(name, _)| *name == protocol).expect("a known door").1;
-            self.address(service, index, port)
-        })
+    /// The published ports of the workers and the client.
+    fn stores(&self) -> Vec<BTreeMap<u16, SocketAddr>> {
+        self.containers(&["worker", "client"]).iter().map(|id| published(id)).collect()
     }
 
-    /// The workers' names as the first worker's map has them; each must run the shards it was told to.
+    /// The workers' names as a worker's map has them; each must run the shards it was told to.
     fn worker_names(&self) -> BTreeSet<String> {
-        let mut http = Raw::connect(self.address("worker", 1, 4000));
+        let mut http = Raw::connect(published(&self.containers(&["worker"])[0])[&4000]);
         let (status, body) = http.http("GET", "/v1/map", b"");
         assert_eq!(status, 200, "{}", text(&body));
         let map: serde_json::Value = serde_json::from_slice(&body).expect("a map is JSON");
@@ -139,8 +135,21 @@ impl Drop for Compose {
     }
 }
 
+/// Where the engine has published a container's ports.
+fn published(container: &str) -> BTreeMap<u16, SocketAddr> {
+    let lines = succeed(docker(&["port", container]));
+    let ports = lines.lines().map(|line| {
+        let (inside, outside) = line.split_once("/tcp -> ").expect("docker port prints such lines");
+        (inside.parse().expect("a port"), outside.trim().parse().expect("an address"))
+    });
+    ports.collect()
+}
+
 /// Every door of a container writes what every door of the next one reads.
-fn expect_one_store(doors_of: &mut [Vec<Box<dyn Door>>], run: &str) {
+fn expect_one_store(stores: &[BTreeMap<u16, SocketAddr>], run: &str) {
+    let port = |protocol: &str| PORTS.iter().find(|(name, _)| *name == protocol).expect("a door").1;
+    let mut doors_of: Vec<_> =
+        stores.iter().map(|ports| doors_at(|protocol| ports[&port(protocol)])).collect();
     for number in 0..doors_of.len() {
         for door in 0..doors_of[number].len() {
             let writer = &mut doors_of[number][door];
@@ -179,13 +188,10 @@ fn expect_confined(container: &str) {
 fn the_compose_file_is_a_cluster() {
     let Some(compose) = Compose::new() else { return };
     compose.up();
-    let doors = || {
-        let workers = (1..=WORKERS).map(|index| compose.doors("worker", index));
-        workers.chain([compose.doors("client", 1)]).collect::<Vec<_>>()
-    };
-    expect_one_store(&mut doors(), "first");
-    assert_eq!(http_status(compose.address("uplink", 1, 4000), "/readyz"), Some(200));
-    compose.containers().iter().for_each(|container| expect_confined(container));
+    assert_eq!(compose.stores().len(), WORKERS + 1);
+    expect_one_store(&compose.stores(), "first");
+    assert_eq!(http_status(compose.uplink(), "/readyz"), Some(200));
+    compose.containers(&[]).iter().for_each(|container| expect_confined(container));
 
     let names = compose.worker_names();
     assert_eq!(names.len(), WORKERS, "{names:?}");
@@ -193,5 +199,5 @@ fn the_compose_file_is_a_cluster() {
     succeed(compose.command(&["down", "--timeout", "20"]));
     compose.up();
     assert_eq!(compose.worker_names(), names);
-    expect_one_store(&mut doors(), "second");
+    expect_one_store(&compose.stores(), "second");
 }
