@@ -20,7 +20,7 @@ use super::pace::Pace;
 use super::problem::{Kind, Problem};
 use super::query::{self, Params};
 use super::route::Route;
-use super::{batch, cluster, entry, gate, health, listing, operation, smache, tables};
+use super::{batch, change, cluster, entry, gate, health, listing, operation, smache, tables};
 use crate::execute::Execute;
 
 /// What all requests of a listener share.
@@ -155,8 +155,8 @@ impl<'r> Call<'r> {
             Route::Entry { table, key } if reads => entry::get(self, table, key).await,
             Route::SmacheApi if reads => smache::get(self).await,
             Route::Entry { table, key } => match *method {
-                Method::PUT => Box::pin(entry::put(self, table, key)).await,
-                Method::DELETE => Box::pin(entry::delete(self, table, key)).await,
+                Method::PUT => Box::pin(change::put(self, table, key)).await,
+                Method::DELETE => Box::pin(change::delete(self, table, key)).await,
                 _ => Box::pin(operation::post(self, table, key)).await,
             },
             Route::SmacheApi => Box::pin(smache::post(self)).await,
