@@ -266,7 +266,7 @@ impl<L: Local> Core<L> {
                 Answer::Reply(reply)
             }
             Way::To(worker) => {
-                let mut message = request(&asker.head(map));
+                let mut message = request(&asker.head(map, true));
                 let start = message.len() as u32;
                 AskRef::Wide(wide).write(&mut message);
                 self.send(map, worker, asker, message, vec![start])

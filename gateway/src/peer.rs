@@ -4,10 +4,12 @@
 //! Invariants:
 //! - Before the caller has proven the cluster secret nothing but two fixed frames is read.
 //! - Requests are handed over in the order in which they become whole; replies leave as they are ready.
+//! - What a stream asks of a partition after a request that was refused is refused too, until its sender knows.
 //! - Above [`REPLIES_BYTES_MAX`] of replies the caller has not taken, or [`LINK_MESSAGES_MAX`] requests without one,
 //!   nothing more is read.
 //! - Bytes that are no frame, or no message, end the connection with a line in the log.
 
+mod refused;
 mod response;
 
 use std::future::Future;
@@ -19,9 +21,10 @@ use std::time::Duration;
 
 use firn_wire::frame::{Assembler, Frame, FrameError, Kind};
 use firn_wire::handshake::{HELLO_BYTES, HandshakeError, Hello, PROOF_BYTES, Side};
-use firn_wire::ids::{ClusterId, WorkerId};
-use firn_wire::limits::{FRAME_BYTES_MAX, LINK_MESSAGES_MAX};
-use firn_wire::message::{BadMessage, read_request};
+use firn_wire::ids::{ClusterId, PartitionId, WorkerId};
+use firn_wire::limits::{FRAME_BYTES_MAX, LINK_MESSAGES_MAX, REFUSED_MAX};
+use firn_wire::message::{Ask, BadMessage, read_request};
+use firn_wire::reply::Failure;
 use firn_wire::rotation::Rotation;
 use firn_wire::secret::Secret;
 use futures_util::StreamExt as _;
@@ -32,6 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::execute::Answer;
 use crate::listen::{Connections, accept};
+use crate::peer::refused::Refused;
 use crate::peer::response::{Ended, Response};
 
 /// How long a caller has for its hello and its proof.
@@ -81,6 +85,8 @@ enum PeerError {
     Message(#[from] BadMessage),
     #[error("it sent a response, and was asked nothing")]
     Response,
+    #[error("{REFUSED_MAX} of its requests were refused")]
+    Refused,
 }
 
 async fn serve(
@@ -134,6 +140,7 @@ struct Connection {
     /// Responses that wait for some of their replies.
     waiting: FuturesUnordered<Waiting>,
     rotation: Rotation<Vec<u8>>,
+    refused: Refused,
     out: Vec<u8>,
     written: usize,
 }
@@ -146,6 +153,7 @@ impl Connection {
             assembler: Assembler::default(),
             waiting: FuturesUnordered::new(),
             rotation: Rotation::new(Kind::Response),
+            refused: Refused::default(),
             out: Vec::new(),
             written: 0,
         }
@@ -214,9 +222,20 @@ impl Connection {
 
     fn take_request(&mut self, id: u32, message: &[u8]) -> Result<(), PeerError> {
         let (head, asks) = read_request(message)?;
-        let mut response = Response::new(&asks);
-        self.answer.answer(&head, &asks, &mut response);
-        match response.end() {
+        let mut response = Response::default();
+        for ask in &asks {
+            // One by one: a refusal, or a response that has grown long, concerns what comes after.
+            let partition = partition_of(ask);
+            if response.is_long() || self.refused.concerns(&head, partition) {
+                response.push(&Failure::NotHereYet(partition).into());
+            } else {
+                self.answer.answer(&head, std::slice::from_ref(ask), &mut response);
+            }
+            if response.is_refused() && !self.refused.note(&head, partition) {
+                return Err(PeerError::Refused);
+            }
+        }
+        match response.end(asks.len()) {
             Ended::Ready(bytes) => self.rotation.push(u64::from(id), id, bytes),
             Ended::Waits(rest) => self.waiting.push(Box::pin(async move { (id, rest.await) })),
         }
@@ -240,6 +259,17 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// The partition an ask is for, the first of several.
+fn partition_of(ask: &Ask<'_>) -> PartitionId {
+    match ask {
+        Ask::Step(step) => step.partition,
+        Ask::Wide(wide) => PartitionId {
+            group: wide.group,
+            number: wide.partitions.first().copied().unwrap_or_default(),
+        },
     }
 }
 
