@@ -278,3 +278,53 @@ fn empty(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(BUFFER_KEEP_BYTES);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firn_wire::command::{KeyOp, Op, Step};
+    use firn_wire::exchange::{Role, Sink};
+    use firn_wire::ids::TableId;
+    use firn_wire::message::{AskRef, Head, request};
+    use firn_wire::reply::Reply;
+
+    /// Answers everything with a mebibyte.
+    struct Long(Vec<u8>);
+
+    impl Answer for Long {
+        fn answer(&self, _: &Head, _: &[Ask<'_>], sink: &mut dyn Sink) {
+            sink.put(0, Reply::Text { value: &self.0, version: Default::default() });
+        }
+    }
+
+    /// A frame with a request of one ask.
+    fn frame(id: u32) -> Vec<u8> {
+        let map = Default::default();
+        let head = Head { role: Role::Admin, remaining_ms: 9, stream: 1, alone: false, map };
+        let ops = [KeyOp { table: TableId::DEFAULT, key: b"k", op: Op::Get }];
+        let partition = PartitionId::default();
+        let mut payload = request(&head);
+        AskRef::Step(Step { partition, once: None, guards: &[], ops: &ops }).write(&mut payload);
+        let mut out = Vec::new();
+        Frame { kind: Kind::Request, last: true, id, payload: &payload }.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn who_does_not_take_replies_is_answered_no_more() {
+        let long = 1024 * 1024;
+        let mut connection = Connection::new(Arc::new(Long(vec![0; long])));
+        connection.input = (0..1_000).flat_map(frame).collect();
+        assert!(connection.take_frames().unwrap(), "it stops");
+        assert!(!connection.has_room());
+        assert!(connection.rotation.bytes() <= REPLIES_BYTES_MAX + 2 * long);
+        let mut taken = connection.rotation.bytes() / long;
+        while !connection.rotation.is_empty() {
+            connection.rotation.fill(&mut Vec::new(), usize::MAX, |_| true);
+            connection.take_frames().unwrap();
+            taken += connection.rotation.bytes() / long;
+        }
+        assert_eq!(taken, 1_000, "and goes on");
+        assert!(connection.input.is_empty() && connection.input.capacity() <= BUFFER_KEEP_BYTES);
+    }
+}
