@@ -314,7 +314,7 @@ mod tests {
     fn who_does_not_take_replies_is_answered_no_more() {
         let long = 1024 * 1024;
         let mut connection = Connection::new(Arc::new(Long(vec![0; long])));
-        connection.input = (0..1_000).flat_map(frame).collect();
+        connection.input = (0..100).flat_map(frame).collect();
         assert!(connection.take_frames().unwrap(), "it stops");
         assert!(!connection.has_room());
         assert!(connection.rotation.bytes() <= REPLIES_BYTES_MAX + 2 * long);
@@ -324,7 +324,7 @@ mod tests {
             connection.take_frames().unwrap();
             taken += connection.rotation.bytes() / long;
         }
-        assert_eq!(taken, 1_000, "and goes on");
+        assert_eq!(taken, 100, "and goes on");
         assert!(connection.input.is_empty() && connection.input.capacity() <= BUFFER_KEEP_BYTES);
     }
 }
