@@ -85,6 +85,16 @@ impl Asked {
         map.partition(partition).is_some_and(|row| row.primary.as_ref() == self.shards.me())
     }
 
+    /// Waits until the map is at least `version` and, unless there is none yet, this worker can serve by it.
+    pub(crate) async fn serves(&self, version: MapVersion) {
+        let mut changes = self.maps.changes();
+        while self.maps.version() < version
+            || (version != MapVersion::default() && self.not_ready().is_some())
+        {
+            changes.changed().await.expect("the map outlives its watchers");
+        }
+    }
+
     /// What this worker waits for before it can serve, in one sentence.
     fn not_ready(&self) -> Option<String> {
         let map = self.maps.load();

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -183,18 +182,19 @@ impl Latencies {
         })
     }
 
-    fn row(&self, name: &str) -> Vec<String> {
-        let figures = [
-            self.mean_us,
-            self.p50_us,
-            self.p90_us,
-            self.p99_us,
-            self.p999_us,
-            self.p9999_us,
-            self.max_us,
-        ];
-        let figures = figures.iter().map(|us| format!("{us:.1}"));
-        [name.to_owned(), self.count.to_string()].into_iter().chain(figures).collect()
+    fn row(&self, name: &str) -> [String; 9] {
+        let us = |us: f64| format!("{us:.1}");
+        [
+            name.to_owned(),
+            self.count.to_string(),
+            us(self.mean_us),
+            us(self.p50_us),
+            us(self.p90_us),
+            us(self.p99_us),
+            us(self.p999_us),
+            us(self.p9999_us),
+            us(self.max_us),
+        ]
     }
 }
 
@@ -227,18 +227,11 @@ impl Report {
         writeln!(out, "latency in microseconds:\n{}", self.latencies())
     }
 
-    fn latencies(&self) -> Table {
-        let mut table =
-            output::table(["", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
-        for (name, latencies) in [("get", self.get), ("put", self.put), ("all", self.all)] {
-            if let Some(latencies) = latencies {
-                table.add_row(latencies.row(name));
-            }
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table
+    fn latencies(&self) -> String {
+        let rows = [("get", self.get), ("put", self.put), ("all", self.all)];
+        let rows = rows.into_iter().filter_map(|(name, latencies)| Some(latencies?.row(name)));
+        let header = ["", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+        output::columns(header, rows, 1..header.len())
     }
 }
 
