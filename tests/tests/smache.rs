@@ -132,7 +132,7 @@ fn other_doors_see_plain_text() {
     assert_eq!(workers[1].ask("GET", "/v1/kv/default/greeting", "", "").text(), "hello");
     let mut redis = Raw::connect(cluster.worker(2).resp());
     redis.expect("GET greeting\r\n", "$5\r\nhello\r\n");
-    redis.expect("SET greeting {\"a\":1}\r\n", "+OK\r\n");
+    redis.expect("*3\r\n$3\r\nSET\r\n$8\r\ngreeting\r\n$7\r\n{\"a\":1}\r\n", "+OK\r\n");
     let got = workers[3].ask("GET", "/api?key=greeting", "", "").json();
     assert_eq!(got["data"], "{\"a\":1}", "what another door wrote is a string");
     let json = "Content-Type: application/json\r\n";
