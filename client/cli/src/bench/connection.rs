@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::load::{Action, Actions, Pace};
@@ -24,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) actions: Actions,
     /// When.
     pub(crate) pace: Pace,
+    /// Says that a request of an open loop is due.
+    pub(crate) wake: Arc<Notify>,
     /// Requests it may have under way, at least 1.
     pub(crate) pipeline: usize,
     /// The value it writes.
@@ -127,7 +131,7 @@ impl Connection {
             let end = self.plan.end.map(|end| self.plan.start + end + self.plan.patience);
             let silence = (!self.open.is_empty()).then(|| heard + self.plan.patience);
             let give_up = [end, silence].into_iter().flatten().min();
-            let wake = next.filter(|_| self.open.len() < self.plan.pipeline);
+            let may_send = next.is_some() && self.open.len() < self.plan.pipeline;
             tokio::select! {
                 biased;
                 read = reader.read_buf(&mut self.input) => {
@@ -139,7 +143,7 @@ impl Connection {
                     answered.fetch_add(count, Ordering::Relaxed);
                 }
                 ready = writer.writable(), if self.written < self.out.len() => ready?,
-                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {
+                () = self.plan.wake.notified(), if may_send => {
                     // Silence is counted from when there was something to answer.
                     if self.open.is_empty() {
                         heard = Instant::now();
@@ -198,6 +202,7 @@ mod tests {
             speech: Speech::Resp,
             actions,
             pace,
+            wake: Arc::default(),
             pipeline,
             value: Bytes::from_static(b"v"),
             start: Instant::now(),

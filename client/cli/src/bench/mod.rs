@@ -1,10 +1,11 @@
 //! `firn bench`: how fast a listener answers, and how long each answer takes.
 //!
 //! Reading order: [`load`] is what is asked and when, [`speech`] its bytes, [`connection`] one connection of a run,
-//! [`tally`] what was measured.
+//! [`pacer`] wakes it in an open loop, [`tally`] is what was measured.
 
 mod connection;
 mod load;
+mod pacer;
 mod speech;
 mod tally;
 
@@ -255,10 +256,17 @@ impl Bench<'_> {
         let answered = Arc::new(AtomicU64::new(0));
         let start = Instant::now();
         let mut running = JoinSet::new();
+        let mut paced = Vec::new();
+        let mut end = None;
         for (connection, (socket, speech)) in (0..).zip(sockets) {
             let plan = plan(connection, self.plan(speech, start));
+            paced.push((plan.pace, Arc::clone(&plan.wake)));
+            end = plan.end;
             let answered = Arc::clone(&answered);
             running.spawn(async move { connection::run(socket, plan, &answered).await });
+        }
+        if let Some(end) = end {
+            pacer::start(start, end, paced)?;
         }
         let mut all = Tally::default();
         let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -280,6 +288,7 @@ impl Bench<'_> {
             speech,
             actions: Actions::fill(0, 0, 1),
             pace: Pace::Closed,
+            wake: Arc::default(),
             pipeline: self.options.pipeline as usize,
             value: self.value.clone(),
             start,
