@@ -15,7 +15,7 @@ if (($# != 2)) || ! is_number "$1"; then
 fi
 http=$1 name=$2
 unset UPLINK NAME LISTEN DATA ADVERTISE
-build firn-uplink firn-worker
+build
 begin
 
 uplink=http://127.0.0.1:${UPLINK_PORT:-4999}

@@ -29,6 +29,8 @@ mod settle;
 mod submission;
 mod sweep;
 mod tables;
+#[cfg(test)]
+mod tests;
 pub mod uplink;
 
 pub use crate::core::run_step;

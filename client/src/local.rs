@@ -1,5 +1,7 @@
 //! What a router may have at hand: the shards of its own process.
 
+use std::sync::Arc;
+
 use firn_wire::command::{Step, Wide};
 use firn_wire::ids::WorkerId;
 use firn_wire::map::MapIndex;
@@ -29,6 +31,29 @@ pub trait Local: Send + Sync + 'static {
 
     /// Unix milliseconds, on a clock that never goes back.
     fn now_ms(&self) -> u64;
+}
+
+impl<L: Local> Local for Arc<L> {
+    fn me(&self) -> Option<&WorkerId> {
+        (**self).me()
+    }
+
+    fn step(
+        &self,
+        map: &MapIndex,
+        step: &Step<'_, '_>,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Result<(), NotLed> {
+        (**self).step(map, step, answer)
+    }
+
+    fn wide(&self, map: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
+        (**self).wide(map, wide, answer);
+    }
+
+    fn now_ms(&self) -> u64 {
+        (**self).now_ms()
+    }
 }
 
 /// The shards of a process that has none.

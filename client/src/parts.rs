@@ -50,6 +50,10 @@ impl Parts {
                     self.put(*place, &part.reply());
                 }
             }
+            // The reply of a step of one operation is the operation's: a step that was run may carry its failure.
+            (Reply::Failed(failure), [place]) if self.is_one_step && was_run(failure) => {
+                self.put(*place, reply);
+            }
             (Reply::Failed(_), _) if self.is_one_step => self.whole = Some(ReplyBuf::new(reply)),
             (Reply::Failed(_) | Reply::Aborted, _) => {
                 places.iter().for_each(|place| self.put(*place, reply));
@@ -89,6 +93,22 @@ impl Parts {
     }
 }
 
+/// Whether a failure is that of an operation of a step that was run; any other befell the step.
+fn was_run(failure: &Failure<'_>) -> bool {
+    matches!(
+        failure,
+        Failure::KeyEmpty
+            | Failure::KeyTooLong { .. }
+            | Failure::ValueTooLong { .. }
+            | Failure::TooMuch(_)
+            | Failure::NotInteger
+            | Failure::NotFloat
+            | Failure::Overflow
+            | Failure::NotFinite
+            | Failure::MemoryFull { .. }
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +145,14 @@ mod tests {
             let steps = vec![(ticket(reply.clone()), vec![0, 1])];
             assert_eq!(Parts::new(2, true).gather(steps, 2).await.view(), reply);
         }
+    }
+
+    /// EXEC of one INCR of a text, behind WATCH, answered with an error for the whole of it.
+    #[tokio::test]
+    async fn the_failure_of_the_only_operation_is_its_own() {
+        let steps = vec![(ticket(Reply::Failed(Failure::NotInteger)), vec![0])];
+        let reply = Parts::new(1, true).gather(steps, 1).await;
+        assert_eq!(replies(&reply), [Reply::Failed(Failure::NotInteger)]);
     }
 
     #[test]

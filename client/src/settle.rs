@@ -12,6 +12,7 @@ use firn_wire::exchange::{OpenGuard, Ticket};
 use firn_wire::ids::{PartitionId, WorkerId};
 use firn_wire::message::{Ask, AskRef, request};
 use firn_wire::reply::{Failure, ReplyBuf};
+use tokio::time::Instant;
 
 use crate::call::{Call, Outcome};
 use crate::core::{Asker, Core, Way, run_step};
@@ -134,6 +135,9 @@ impl<L: Local> Core<L> {
                 Way::Here => {
                     return run_step(&self.local, &view.map, step)
                         .map_err(|_| Trouble::NotLedHere(id));
+                }
+                Way::To(worker) if Instant::now() >= asker.deadline => {
+                    return Err(Trouble::Silent(id, worker.clone()));
                 }
                 Way::To(worker) => {
                     let mut message = request(&asker.head(&view.map));

@@ -12,8 +12,20 @@ use super::write;
 
 type Planned<'a> = Result<Plan<'a>, Refusal>;
 
+/// The longest name or version a connection gives itself, in bytes.
+pub const LABEL_BYTES_MAX: usize = 1_024;
+
+fn check_length(label: &[u8]) -> Result<(), Refusal> {
+    if label.len() <= LABEL_BYTES_MAX {
+        return Ok(());
+    }
+    let text = format!("ERR a connection's names are at most {LABEL_BYTES_MAX} bytes long");
+    Err(Refusal(Cow::Owned(text.into_bytes())))
+}
+
 /// A name is of visible ASCII characters; empty takes it away.
 pub(super) fn check_name(name: &[u8]) -> Result<(), Refusal> {
+    check_length(name)?;
     let text = "ERR Client names cannot contain spaces, newlines or special characters.";
     if name.iter().all(u8::is_ascii_graphic) { Ok(()) } else { Err(Refusal::new(text)) }
 }
@@ -42,6 +54,7 @@ pub(super) fn setinfo<'a>(conversation: &mut Conversation, words: Words<'a, '_>)
     if !version && !what.eq_ignore_ascii_case(b"LIB-NAME") {
         return Err(Refusal::quoting("ERR Unrecognized option '", what, "'"));
     }
+    check_length(value)?;
     if !value.iter().all(u8::is_ascii_graphic) {
         let option = if version { "lib-ver" } else { "lib-name" };
         let text = format!("ERR {option} cannot contain spaces, newlines or special characters.");
@@ -189,6 +202,6 @@ pub(super) fn kill<'a>(conversation: &mut Conversation, words: Words<'a, '_>) ->
     }
     let reply = Cow::Owned(reply);
     // One's own end comes after one's own reply.
-    let suicide = killed.iter().any(|client| client.id == me);
-    Ok(if suicide { Plan::Close(reply) } else { Plan::Answer(reply) })
+    let mine = killed.iter().any(|client| client.id == me);
+    Ok(if mine { Plan::Close(reply) } else { Plan::Answer(reply) })
 }

@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
-use super::commands::{self, Place};
+use super::lookup::{self, Place};
 use super::write::Dialect;
+
+/// The last command's place before there was one.
+const NO_COMMAND: u8 = u8::MAX;
 
 /// What a connection has said of itself.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +62,7 @@ impl Client {
             database: AtomicU32::new(0),
             dialect: AtomicU8::new(Dialect::Resp2.number()),
             queued: AtomicI32::new(-1),
-            last: AtomicU8::new(Place::default().0),
+            last: AtomicU8::new(NO_COMMAND),
             killed: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
@@ -117,6 +120,14 @@ impl Client {
         .await;
     }
 
+    /// The name of the last command, or as redis-server has it where there was none.
+    fn last_command(&self) -> &'static str {
+        match self.last.load(Ordering::Relaxed) {
+            NO_COMMAND => "NULL",
+            place => lookup::at(Place(place)).name,
+        }
+    }
+
     /// The line of `CLIENT LIST`. What this process does not count per connection is 0.
     pub(super) fn line(&self) -> Vec<u8> {
         let age = self.since.elapsed();
@@ -135,7 +146,7 @@ impl Client {
             age.saturating_sub(heard).as_secs(),
             if queued < 0 { "N" } else { "x" },
             self.database.load(Ordering::Relaxed),
-            commands::at(Place(self.last.load(Ordering::Relaxed))).name,
+            self.last_command(),
             self.dialect.load(Ordering::Relaxed),
         );
         line.extend_from_slice(rest.as_bytes());

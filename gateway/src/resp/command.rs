@@ -2,8 +2,9 @@
 
 use firn_wire::glob;
 
-use super::commands::{self, KeySpec, Place, Spec};
+use super::commands::{COMMANDS, KeySpec, Spec};
 use super::conversation::Conversation;
+use super::lookup;
 use super::plan::{Plan, Refusal};
 use super::words::Words;
 use super::write::{self, Dialect};
@@ -11,11 +12,11 @@ use super::write::{self, Dialect};
 type Planned<'a> = Result<Plan<'a>, Refusal>;
 
 fn top() -> impl Iterator<Item = &'static Spec> {
-    commands::all().filter(|command| command.container().is_none())
+    COMMANDS.iter().filter(|command| command.container().is_none())
 }
 
 fn subcommands(of: &Spec) -> Vec<&'static Spec> {
-    commands::all().filter(|command| command.container() == Some(of.name)).collect()
+    COMMANDS.iter().filter(|command| command.container() == Some(of.name)).collect()
 }
 
 fn strings(out: &mut Vec<u8>, texts: &[&str]) {
@@ -99,8 +100,8 @@ pub(super) fn info<'a>(conversation: &mut Conversation, words: Words<'a, '_>) ->
         }
         write::array(out, words.len() - 2);
         for name in words.from(2) {
-            match commands::find_name(name) {
-                Some(place) => write_info(out, dialect, commands::at(place)),
+            match lookup::find_name(name) {
+                Some(place) => write_info(out, dialect, lookup::at(place)),
                 None => write::null(out, dialect),
             }
         }
@@ -123,7 +124,7 @@ fn write_docs(out: &mut Vec<u8>, dialect: Dialect, command: &Spec) {
 pub(super) fn docs<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
     let found: Vec<&Spec> = match words.len() {
         2 => top().collect(),
-        _ => words.from(2).filter_map(commands::find_name).map(commands::at).collect(),
+        _ => words.from(2).filter_map(lookup::find_name).map(lookup::at).collect(),
     };
     Ok(Plan::written(|out| {
         write::map(out, conversation.dialect, found.len());
@@ -154,7 +155,7 @@ fn filtered(by: &[u8], what: &[u8]) -> Result<Vec<&'static str>, Refusal> {
     };
     match by {
         b"pattern" | b"aclcat" | b"module" => {
-            Ok(commands::all().filter(passes).map(|command| command.name).collect())
+            Ok(COMMANDS.iter().filter(passes).map(|command| command.name).collect())
         }
         _ => Err(Refusal::SYNTAX),
     }
@@ -162,8 +163,8 @@ fn filtered(by: &[u8], what: &[u8]) -> Result<Vec<&'static str>, Refusal> {
 
 pub(super) fn getkeys<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
     let request = words.tail(2).expect("the arity says that there is one");
-    let place = commands::lookup(request);
-    let command = commands::at(place.ok_or(Refusal::new("ERR Invalid command specified"))?);
+    let place = lookup::lookup(request);
+    let command = lookup::at(place.ok_or(Refusal::new("ERR Invalid command specified"))?);
     if command.keys.is_empty() {
         return Err(Refusal::new("ERR The command has no key arguments"));
     }
@@ -181,8 +182,8 @@ pub(super) fn getkeys<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned
 }
 
 pub(super) fn help<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
-    let container = commands::find_name(words.at(0)).map_or(Place::default(), |place| place);
-    let container = commands::at(container);
+    let place = lookup::find_name(words.at(0)).expect("HELP was found by its command's name");
+    let container = lookup::at(place);
     let lines: Vec<String> = subcommands(container)
         .iter()
         .map(|sub| format!("{}: {}", sub.name.replace('|', " ").to_uppercase(), sub.summary))

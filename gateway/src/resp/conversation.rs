@@ -10,8 +10,9 @@ use firn_wire::reply::Reply;
 
 use super::Shared;
 use super::clients::Client;
-use super::commands;
+use super::lookup;
 use super::form::{Form, Shape};
+use super::number::integer_or_refuse;
 use super::parse::{Parsed, Parser};
 use super::plan::{Job, Plan, Refusal, Steps};
 use super::transaction::{Transaction, Watched};
@@ -80,16 +81,16 @@ impl Conversation {
     }
 
     fn read<'a>(&mut self, words: Words<'a, '_>) -> Result<Plan<'a>, Refusal> {
-        if commands::is_http(words.at(0)) {
+        if lookup::is_http(words.at(0)) {
             return Ok(Plan::Close(Cow::Borrowed(b"")));
         }
-        let place = commands::find(words).inspect_err(|_| {
+        let place = lookup::find(words).inspect_err(|_| {
             if let Some(transaction) = &mut self.transaction {
                 transaction.fail();
             }
         })?;
         self.client.note_command(place);
-        let command = commands::at(place);
+        let command = lookup::at(place);
         match &mut self.transaction {
             Some(transaction) if !command.runs_in_multi() => {
                 transaction.push(words)?;
@@ -200,6 +201,14 @@ impl Conversation {
 pub(super) fn database_name(number: u32) -> TableName {
     let name = if number == 0 { "default".to_owned() } else { format!("db{number}") };
     name.parse().expect("lower case letters and digits are a table name")
+}
+
+/// The number of a database, which may not be there.
+pub(super) fn database_number(text: &[u8]) -> Result<u32, Refusal> {
+    let number = i32::try_from(integer_or_refuse(text)?).map_err(|_| {
+        Refusal::new("ERR value is out of range, value must between -2147483648 and 2147483647")
+    })?;
+    u32::try_from(number).map_err(|_| Refusal::DATABASE)
 }
 
 impl Protocol for Conversation {

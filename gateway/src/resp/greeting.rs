@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use firn_wire::ids::TableId;
 
 use super::client::check_name;
-use super::conversation::{Conversation, Replies, database_name};
-use super::number::{integer, integer_or_refuse};
+use super::conversation::{Conversation, Replies, database_name, database_number};
+use super::number::integer;
 use super::plan::{Plan, Refusal, Steps};
 use super::words::Words;
 use super::write::{self, Dialect};
@@ -117,9 +117,7 @@ pub(super) fn reset<'a>(conversation: &mut Conversation, _: Words<'a, '_>) -> Pl
 }
 
 pub(super) fn select<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
-    let number = integer_or_refuse(words.at(1))?;
-    let number = i32::try_from(number).map_err(|_| Refusal::NOT_AN_INTEGER)?;
-    let number = u32::try_from(number).map_err(|_| Refusal::DATABASE)?;
+    let number = database_number(words.at(1))?;
     match conversation.database(number) {
         Some(table) => {
             conversation.use_database(number, table);

@@ -1,27 +1,30 @@
 //! The Redis door, plain: every worker answers for every key, in RESP2 and RESP3, as redis-server 7.0 would. What
 //! differs is listed in docs/PROTOCOL.md.
 //!
-//! Reading order: [`parse`] (and `inline`) turns bytes into `words`, `commands` says which command they are, a handler
-//! (`strings`, `keys`, `object`, `greeting`, `client`, `command`, `config`, `info`, `transaction`; `options` and `number`
-//! help them) makes a `plan`, `conversation` hands it to the connection's loop, and `form` writes the store's reply with
+//! Reading order: [`parse`] (and `inline`) turns bytes into `words`, `lookup` finds their row in the table of `commands`,
+//! whose handler (in `strings`, `keys`, `expiry`, `scan`, `object`, `greeting`, `client`, `command`, `config`, `info` or
+//! `transaction`, with `options` and `number`) makes a `plan`, `conversation` hands it to the connection's loop, and `form` writes the store's reply with
 //! `write`. `clients` is the list of connections.
 
-mod client;
+pub mod client;
 mod clients;
 mod command;
 mod commands;
 mod config;
 mod conversation;
+mod expiry;
 mod form;
 mod greeting;
 mod info;
 mod inline;
-pub mod keys;
+mod keys;
+mod lookup;
 mod number;
 mod object;
 mod options;
 pub mod parse;
 mod plan;
+pub mod scan;
 mod strings;
 pub mod transaction;
 mod words;

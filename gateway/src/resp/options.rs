@@ -1,8 +1,8 @@
-//! The options of SET and GETEX, and times to live.
+//! The options of SET and GETEX.
 
 use firn_wire::command::{Condition, Expiry};
-use firn_wire::limits::TTL_MS_MAX;
 
+use super::expiry::Time;
 use super::number::{integer, integer_or_refuse};
 use super::plan::Refusal;
 use super::words::Words;
@@ -12,43 +12,6 @@ use super::words::Words;
 pub(super) enum Given {
     ToSet,
     ToGetEx,
-}
-
-/// What a time counts from, and its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Time {
-    /// Whether it is a Unix time; else it counts from now.
-    pub(super) absolute: bool,
-    /// Whether it is in seconds; else in milliseconds.
-    pub(super) seconds: bool,
-}
-
-impl Time {
-    /// The option that introduces it, in any case.
-    fn of(word: &[u8]) -> Option<Self> {
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let (absolute, seconds) = match () {
-            () if is("EX") => (false, true),
-            () if is("PX") => (false, false),
-            () if is("EXAT") => (true, true),
-            () if is("PXAT") => (true, false),
-            () => return None,
-        };
-        Some(Self { absolute, seconds })
-    }
-
-    /// The expiry `number` stands for; None where it is out of range, or more than [`TTL_MS_MAX`] from `now`, in Unix
-    /// milliseconds. A time that has passed is gone at once.
-    pub(super) fn expiry(self, number: i64, now: u64) -> Option<Expiry> {
-        let ms = if self.seconds { number.checked_mul(1_000)? } else { number };
-        let latest = if self.absolute { now.saturating_add(TTL_MS_MAX) } else { TTL_MS_MAX };
-        match u64::try_from(ms) {
-            Err(_) => Some(Expiry::At(0)),
-            Ok(ms) if ms > latest => None,
-            Ok(ms) if self.absolute => Some(Expiry::At(ms)),
-            Ok(ms) => Some(Expiry::After(ms)),
-        }
-    }
 }
 
 /// What a key's expiry is to be.

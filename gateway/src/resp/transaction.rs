@@ -12,7 +12,7 @@ use firn_wire::ids::{TableId, Version};
 use firn_wire::limits::BATCH_OPERATIONS_MAX;
 use firn_wire::reply::{Failure, Part, Reply};
 
-use super::commands;
+use super::lookup;
 use super::conversation::Conversation;
 use super::form::{Form, write_failure};
 use super::parse::REQUEST_BYTES_MAX;
@@ -232,7 +232,7 @@ impl Conversation {
         let mut batch = Batch::default();
         let mut flow = Flow::Continue;
         for words in transaction.queue.requests() {
-            if commands::find(words).is_ok_and(|place| commands::at(place).changes_connection()) {
+            if lookup::find(words).is_ok_and(|place| lookup::at(place).changes_connection()) {
                 self.hand_over(&mut batch, &mut guards, session, out).await?;
             }
             let plan = self.plan(words);

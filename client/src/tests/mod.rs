@@ -1,0 +1,5 @@
+//! Routers, links and peer listeners against each other over loopback.
+
+mod peers;
+mod routing;
+mod toy;
