@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
-use firn_wire::ids::{PartitionId, TableId, WorkerId};
+use firn_wire::ids::{MapVersion, PartitionId, TableId, WorkerId};
 use firn_wire::key;
 use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState, shard_of};
 use firn_wire::registry::{MapDelta, Removed};
@@ -120,10 +120,15 @@ pub(super) async fn locate(call: &mut Call<'_>) -> Result<HttpResponse, Problem>
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// `GET /v1/map`: the whole map, its version as the tag.
+/// `GET /v1/map`: the whole map, its version as the tag. As at the uplink `?after=VERSION` is answered with 204 when there
+/// is nothing newer; unlike there at once, whatever `wait` says: who follows the map here asks again after a while.
 pub(super) fn map(call: &Call<'_>) -> Result<HttpResponse, Problem> {
-    call.params(&[])?;
+    let params = call.params(&["after", "wait"])?;
     let map = call.door.execute.map();
+    let after: Option<MapVersion> = params.number("after", "a map version, as 1.5")?;
+    if after.is_some_and(|after| after >= map.version) && !map.partitions.is_empty() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
     let tag = HeaderValue::from_str(&format!("\"{}\"", map.version)).expect("digits and a dot");
     if call.request.headers().get(IF_NONE_MATCH).is_some_and(|given| names(given, &tag)) {
         return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());

@@ -7,7 +7,8 @@ use super::conversation::Conversation;
 use super::plan::{Plan, Refusal};
 use super::words::Words;
 use super::{
-    client, command, config, expiry, greeting, info, keys, lookup, object, scan, strings, transaction,
+    client, command, config, expiry, greeting, info, keys, lookup, object, scan, strings,
+    transaction,
 };
 
 /// Decides what to do for a request whose arity is right.
@@ -456,4 +457,3 @@ pub(super) static COMMANDS: &[Spec] = &[
 fn no_subcommand<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Result<Plan<'a>, Refusal> {
     Err(lookup::unknown(words))
 }
-

@@ -10,8 +10,8 @@ use firn_wire::reply::Reply;
 
 use super::Shared;
 use super::clients::Client;
-use super::lookup;
 use super::form::{Form, Shape};
+use super::lookup;
 use super::number::integer_or_refuse;
 use super::parse::{Parsed, Parser};
 use super::plan::{Job, Plan, Refusal, Steps};

@@ -132,4 +132,3 @@ pub(super) fn persist<'a>(conversation: &mut Conversation, words: Words<'a, '_>)
     let op = Op::Expire { expiry: Expiry::Never, only: ExpireIf::Always };
     Ok(conversation.ask(words.at(1), op, Form::Flag))
 }
-

@@ -12,9 +12,9 @@ use firn_wire::ids::{TableId, Version};
 use firn_wire::limits::BATCH_OPERATIONS_MAX;
 use firn_wire::reply::{Failure, Part, Reply};
 
-use super::lookup;
 use super::conversation::Conversation;
 use super::form::{Form, write_failure};
+use super::lookup;
 use super::parse::REQUEST_BYTES_MAX;
 use super::plan::{Plan, Refusal, Steps};
 use super::words::{Kept, Words};
