@@ -253,6 +253,39 @@ fn a_cluster_that_cannot_be_reached_is_code_3() {
     assert_eq!(bad.status.code(), Some(2));
 }
 
+/// The secret comes from any source, is needed by every command and by the proxy, and is in no message.
+#[test]
+fn a_cluster_with_a_secret_is_reached_with_it_only() {
+    const SECRET: &str = "canary-0123456789";
+    let mut cluster = Cluster::builder(2).secret(SECRET).start();
+    firn(&cluster, 0, &["put", "k", "v"]);
+    firn(&cluster, 0, &["tables", "create", "colors"]);
+    let resp = cluster.add_proxy().resp();
+    Raw::connect(resp).expect("GET k\r\n", "$1\r\nv\r\n");
+
+    let server = cluster.uplink().url("");
+    let file = cluster.folder().join("firn.json");
+    let settings = json!({ "cluster-secret": SECRET, "server": server, "table": "nowhere" });
+    std::fs::write(&file, settings.to_string()).expect("room for a file");
+    let file = file.display().to_string();
+    let run = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = Command::new(binary::path("firn"));
+        command.args(arguments).env_clear().envs(environment.iter().copied());
+        command.output().expect("a built binary can be started")
+    };
+    assert_eq!(says(&run(&["-c", &file, "get", "k"], &[]), 1), "");
+    let of_environment = [("FIRN_TABLE", "default")];
+    assert_eq!(says(&run(&["-c", &file, "get", "k"], &of_environment), 0), "v");
+    let wrong = [("FIRN_TABLE", "default"), ("CLUSTER_SECRET", "another-0123456789")];
+    for (environment, code) in [(&wrong[..], 4), (&[("CLUSTER_SECRET", "short-canary")], 2)] {
+        let refused = run(&["-c", &file, "get", "k"], environment);
+        assert_eq!(refused.status.code(), Some(code));
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert!(!error.contains("canary") && !error.contains("another-"), "{error}");
+    }
+    assert_eq!(says(&run(&["get", "k", "--server", &server], &[]), 4), "");
+}
+
 #[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
