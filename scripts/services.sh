@@ -18,7 +18,7 @@ unset UPLINK NAME LISTEN DATA ADVERTISE
 build
 begin
 
-EXPECT_WORKERS=$workers start uplink firn-uplink --listen "127.0.0.1:$(port 4000)"
+EXPECT_WORKERS=$workers start uplink firn-uplink --listen "127.0.0.1:$(port 4000)" --data "$folder/uplink"
 wait_ready uplink
 uplink=http://$(address uplink http)
 for ((i = 0; i < workers; i++)); do

@@ -1,7 +1,7 @@
 //! This worker as its listeners see it: the router over its shards, and the asks that peers have routed here.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use firn_client::local::{Local as _, NotLed};
 use firn_client::maps::Maps;
@@ -14,6 +14,8 @@ use firn_wire::ids::{MapVersion, PartitionId, TableId, TableName, WorkerName};
 use firn_wire::map::MapIndex;
 use firn_wire::message::{Ask, AskRef, Head};
 use firn_wire::reply::{Failure, Reply, ReplyBuf};
+
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::membership::Membership;
@@ -87,10 +89,9 @@ impl Asked {
 
     /// Waits until the map is at least `version` and, unless there is none yet, this worker can serve by it.
     pub(crate) async fn serves(&self, version: MapVersion) {
+        self.maps.reaches(version).await;
         let mut changes = self.maps.changes();
-        while self.maps.version() < version
-            || (version != MapVersion::default() && self.not_ready().is_some())
-        {
+        while version != MapVersion::default() && self.not_ready().is_some() {
             changes.changed().await.expect("the map outlives its watchers");
         }
     }
@@ -156,13 +157,7 @@ impl Asked {
             Ask::Wide(wide) => AskRef::Wide(wide).write(&mut bytes),
         }
         Box::pin(async move {
-            let mut changes = asked.maps.changes();
-            while asked.maps.version() < wanted {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if tokio::time::timeout(left, changes.changed()).await.is_err() {
-                    break;
-                }
-            }
+            let _ = tokio::time::timeout_at(deadline, asked.maps.reaches(wanted)).await;
             let ask = Ask::read(&bytes).expect("it was an ask before it was written");
             let mut reply = None;
             asked.answer(&asked.maps.load(), &ask, &mut |some| reply = Some(ReplyBuf::new(&some)));

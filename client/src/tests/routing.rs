@@ -165,7 +165,8 @@ async fn guards_bind_one_partition() {
     };
     let guard = |key, version| Guard { table: TABLE, key, version };
     let put = |key| key_op(key, Op::Set(Set::plain(b"b")));
-    let cases: [(Guard<'_>, Vec<KeyOp<'_>>, fn(&Reply<'_>) -> bool); 5] = [
+    type Case<'a> = (Guard<'a>, Vec<KeyOp<'a>>, fn(&Reply<'_>) -> bool);
+    let cases: [Case<'_>; 5] = [
         (guard(b"1", None), vec![put(b"3")], |reply| *reply == Reply::Aborted),
         (guard(b"1", None), vec![], |reply| *reply == Reply::Aborted),
         (guard(b"1", Some(version)), vec![put(b"2")], |reply| {
