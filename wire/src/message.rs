@@ -45,13 +45,6 @@ pub enum Ask<'a> {
     Wide(#[serde(borrow)] Wide<'a>),
 }
 
-impl<'a> Ask<'a> {
-    /// Reads one ask.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, BadMessage> {
-        Ok(postcard::from_bytes(bytes)?)
-    }
-}
-
 /// An ask as it is written, from borrowed parts. The same variants in the same order as [`Ask`].
 #[derive(Debug, Clone, Copy, Serialize)]
 pub enum AskRef<'r, 'a> {

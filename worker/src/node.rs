@@ -83,7 +83,6 @@ fn partition_of(ask: &Ask<'_>) -> PartitionId {
 }
 
 /// What answers the asks of peers: the shards under the map in force.
-
 pub(crate) struct Asked {
     pub(crate) shards: Arc<Shards>,
     pub(crate) maps: Arc<Maps>,
