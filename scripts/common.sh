@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts that start processes share. Sourced, not run.
 #
 # FIRN_PROFILE=dev uses the debug build; the default is release.
@@ -18,10 +19,9 @@ folder=
 say() { printf '%s\n' "$*" >&2; }
 tell() { printf '%s\n' "$*"; }
 
-# build PACKAGE…: their binaries, in the chosen profile.
+# Every binary, in the chosen profile. All at once, so that what the tests have built is not built again.
 build() {
-  say "building (${profile})…"
-  cargo build --quiet --profile "$profile" "${@/#/--package=}"
+  cargo build --workspace --bins --profile "$profile"
 }
 
 # port USUAL: the port to ask for.

@@ -15,12 +15,12 @@ if (($# != 2)) || ! is_number "$1"; then
 fi
 http=$1 name=$2
 unset UPLINK NAME LISTEN DATA ADVERTISE
-build firn-uplink firn-worker
+build
 begin
 
 uplink=http://127.0.0.1:${UPLINK_PORT:-4999}
 if ! curl --silent --fail --max-time 2 --output /dev/null "$uplink/livez"; then
-  start uplink firn-uplink --listen "127.0.0.1:${UPLINK_PORT:-4999}"
+  start uplink firn-uplink --listen "127.0.0.1:${UPLINK_PORT:-4999}" --data "$folder/uplink"
   wait_ready uplink
   uplink=http://$(address uplink http)
   tell "uplink $uplink (started)"

@@ -15,10 +15,10 @@ if (($# > 1)) || ! is_number "$workers" || ((workers < 1)); then
   exit 2
 fi
 unset UPLINK NAME LISTEN DATA ADVERTISE
-build firn-uplink firn-worker
+build
 begin
 
-EXPECT_WORKERS=$workers start uplink firn-uplink --listen "127.0.0.1:$(port 4000)"
+EXPECT_WORKERS=$workers start uplink firn-uplink --listen "127.0.0.1:$(port 4000)" --data "$folder/uplink"
 wait_ready uplink
 uplink=http://$(address uplink http)
 for ((i = 0; i < workers; i++)); do

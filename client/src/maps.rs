@@ -115,6 +115,14 @@ impl Maps {
         self.changes.subscribe()
     }
 
+    /// Waits until the map in force is at least `version`.
+    pub async fn reaches(&self, version: MapVersion) {
+        let mut changes = self.changes();
+        while self.version() < version {
+            changes.changed().await.expect("the map outlives its watchers");
+        }
+    }
+
     /// Takes what an uplink sent: applies it here, then puts it in force. A delta that is not newer changes nothing.
     pub async fn take(&self, delta: MapDelta) -> Result<(), DeltaError> {
         let _one_at_a_time = self.adopting.lock().await;

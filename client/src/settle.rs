@@ -12,6 +12,7 @@ use firn_wire::exchange::{OpenGuard, Ticket};
 use firn_wire::ids::{PartitionId, WorkerId};
 use firn_wire::message::{Ask, AskRef, request};
 use firn_wire::reply::{Failure, ReplyBuf};
+use tokio::time::Instant;
 
 use crate::call::{Call, Outcome};
 use crate::core::{Asker, Core, Way, run_step};
@@ -26,7 +27,7 @@ pub(crate) struct Forwarded<L> {
     /// Which of the call's asks.
     pub(crate) index: usize,
     /// What follows on its partition by another route waits as long as this lives.
-    pub(crate) _open: OpenGuard,
+    pub(crate) open: OpenGuard,
     pub(crate) again: Option<Ticket>,
 }
 
@@ -43,6 +44,7 @@ impl<L: Local> Future for Forwarded<L> {
         if let Some(reply) = self.core.answer(outcome, self.index, repeatable) {
             return Poll::Ready(reply);
         }
+        self.open.refused();
         let ask = call.ask(self.index);
         let mut again: Ticket = Box::pin(settle(Arc::clone(&self.core), self.asker, ask));
         let first = again.as_mut().poll(context);
@@ -135,8 +137,11 @@ impl<L: Local> Core<L> {
                     return run_step(&self.local, &view.map, step)
                         .map_err(|_| Trouble::NotLedHere(id));
                 }
+                Way::To(worker) if Instant::now() >= asker.deadline => {
+                    return Err(Trouble::Silent(id, worker.clone()));
+                }
                 Way::To(worker) => {
-                    let mut message = request(&asker.head(&view.map));
+                    let mut message = request(&asker.head(&view.map, true));
                     let start = message.len() as u32;
                     message.extend_from_slice(ask);
                     let call = self

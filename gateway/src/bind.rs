@@ -99,7 +99,9 @@ impl Bound {
         for (protocol, _, listener) in self.listeners {
             match protocol {
                 Protocol::Http | Protocol::Smache => {
-                    let server = http::serve(listener, Arc::clone(&doors.execute), cores)?;
+                    let (execute, connections) =
+                        (Arc::clone(&doors.execute), Arc::clone(&doors.connections));
+                    let server = http::serve(listener, execute, connections, cores)?;
                     serving.servers.push((server.handle(), tokio::spawn(server)));
                 }
                 _ => streams.push((protocol, listener)),

@@ -35,8 +35,12 @@ const READ_BYTES_MIN: usize = 16 * 1024;
 /// How long and how much is still read from a client after our last words.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Commands handed over in one submission.
+/// Commands handed over in one submission, at most.
 const SUBMIT_MAX: usize = 1_024;
+/// Commands handed over in the first submission, when nothing is known of the size of replies.
+const SUBMIT_FIRST: usize = 16;
+/// Bytes of replies still to come, by the size of the last ones, above which nothing more is executed.
+const COMING_BYTES_MAX: usize = 16 * REPLY_BYTES_SOFT_MAX;
 
 /// What a protocol makes of the bytes at hand.
 #[derive(Debug)]
@@ -123,6 +127,8 @@ struct Replies<Shape> {
     behind: VecDeque<Behind<Shape>>,
     /// Tickets in `behind`.
     tickets: usize,
+    /// Bytes of a large reply of late: the largest, fading with each smaller one.
+    usual: usize,
 }
 
 enum Behind<Shape> {
@@ -157,7 +163,9 @@ impl<Shape> Replies<Shape> {
             return pending().await;
         };
         let reply = ticket.await;
+        let before = self.out.len();
         P::encode(shape, reply.view(), &mut self.out);
+        self.usual = larger_of_late(self.usual, self.out.len() - before);
         self.behind.pop_front();
         self.tickets -= 1;
         while let Some(Behind::Bytes(bytes)) = self.behind.front_mut() {
@@ -167,8 +175,20 @@ impl<Shape> Replies<Shape> {
     }
 
     fn may_take_more(&self) -> bool {
-        self.out.len() < REPLY_BYTES_SOFT_MAX && self.tickets < PIPELINE_OPEN_MAX
+        self.out.len() < REPLY_BYTES_SOFT_MAX
+            && self.tickets < PIPELINE_OPEN_MAX
+            && self.tickets.saturating_mul(self.usual) < COMING_BYTES_MAX
     }
+
+    /// How many commands to hand over at once: those whose replies would reach the bound.
+    fn submit_max(&self) -> usize {
+        (REPLY_BYTES_SOFT_MAX / self.usual.max(1)).clamp(1, SUBMIT_MAX)
+    }
+}
+
+/// The size of large replies after one more.
+fn larger_of_late(usual: usize, bytes: usize) -> usize {
+    bytes.max(usual - usual / 16)
 }
 
 /// A submission's way into the replies.
@@ -189,7 +209,11 @@ impl<P: Protocol> Slots<'_, P> {
 impl<P: Protocol> Sink for Slots<'_, P> {
     fn put(&mut self, slot: usize, reply: Reply<'_>) {
         let shape = self.shape(slot);
-        P::encode(&shape, reply, self.replies.tail());
+        let tail = self.replies.tail();
+        let before = tail.len();
+        P::encode(&shape, reply, tail);
+        let bytes = tail.len() - before;
+        self.replies.usual = larger_of_late(self.replies.usual, bytes);
     }
     fn wait(&mut self, slot: usize, ticket: Ticket) {
         let shape = self.shape(slot);
@@ -225,7 +249,8 @@ impl<P: Protocol> Connection<P> {
             let mut commands = Vec::new();
             let mut after = None;
             self.wanted = 0;
-            while taken < self.input.len() && commands.len() < SUBMIT_MAX {
+            let submit_max = self.replies.submit_max();
+            while taken < self.input.len() && commands.len() < submit_max {
                 match self.protocol.next(&self.input[taken..]) {
                     Next::Ask { taken: n, command, shape } => {
                         taken += n;
@@ -415,7 +440,12 @@ pub async fn serve<P: Protocol>(
         session,
         input: Vec::new(),
         wanted: 0,
-        replies: Replies { out: Vec::new(), behind: VecDeque::new(), tickets: 0 },
+        replies: Replies {
+            out: Vec::new(),
+            behind: VecDeque::new(),
+            tickets: 0,
+            usual: REPLY_BYTES_SOFT_MAX / SUBMIT_FIRST,
+        },
         shapes: Vec::new(),
     };
     let (reader, writer) = socket.split();

@@ -172,6 +172,11 @@ impl Cluster {
         &self.workers
     }
 
+    /// All proxies.
+    pub fn proxies(&self) -> &[Process] {
+        &self.proxies
+    }
+
     /// Starts one more worker, called w and the next number; it has printed its addresses when this returns.
     #[track_caller]
     pub fn add_worker(&mut self) -> &Process {

@@ -1,12 +1,13 @@
 //! The harness of the tests over real processes.
 //!
 //! Reading order: [`binary`] finds what is tested, [`process`] is one running `firn-uplink`, `firn-worker` or `firn
-//! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`redis`] is
-//! Debian's redis-server and a connection that takes replies, [`wait`] waits for
-//! a condition, [`outside`] finds programs that are not ours, [`client`] is an HTTP client for loopback.
+//! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`exchange`] HTTP
+//! over one, [`doors`] says one thing in every protocol, [`redis`] is Debian's redis-server and a connection that takes
+//! replies, [`client`] is an HTTP client for loopback, [`wait`] waits for a condition, [`outside`] finds and starts
+//! programs that are not ours, [`usage`] reads what a process uses.
 //!
-//! Nothing here guesses a port (every listener is given port 0 and says what it got) and nothing sleeps for luck. A
-//! cluster ends with its value, also when a test panics; then the logs of its processes are printed.
+//! Our own listeners are given port 0 and say what they got, and nothing sleeps for luck. A cluster ends with its value,
+//! also when a test panics; then the logs of its processes are printed.
 //!
 //! ```no_run
 //! let cluster = firn_tests::Cluster::start(4);
@@ -21,14 +22,18 @@
 pub mod binary;
 pub mod client;
 pub mod cluster;
+pub mod doors;
+pub mod exchange;
 pub mod outside;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod usage;
 pub mod wait;
 
 pub use cluster::{Cluster, ClusterBuilder};
-pub use outside::outside;
+pub use exchange::{Answer, Http};
+pub use outside::{OutsideServer, outside};
 pub use process::Process;
 pub use raw::Raw;
 pub use wait::{DEADLINE, wait_until};

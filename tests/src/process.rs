@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use crate::binary;
 use crate::wait::{DEADLINE, wait_until};
+use crate::{binary, usage};
 
 /// Variables a process of ours gets from the test's own environment; all else would be settings nobody meant.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
@@ -156,13 +156,9 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Bytes of it that are resident in memory (`VmRSS` of proc(5)).
+    /// Bytes of it that are resident in memory.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
-            .expect("a running process has a status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kib.expect("VmRSS in kB, as proc(5) says") * 1024
+        usage::resident_bytes(self.pid())
     }
 
     /// Its exit status when it has ended.

@@ -27,7 +27,7 @@ use crate::owner::{Handle, Published};
 use crate::registry::{Answer, Event};
 use gate::{Gate, Passed};
 use problem::Refused;
-use read::{CreateQuery, NoQuery, body, query};
+use read::{CreateQuery, NoQuery, body, object, query};
 use route::Route;
 
 const CONNECTIONS_MAX: usize = 10_000;
@@ -109,8 +109,8 @@ impl Shell {
             Route::Metrics => Ok(self.metrics()),
             Route::Cluster => Ok(self.cluster()),
             Route::Workers => Ok(self.workers()),
-            Route::Register => self.register(body(&passed)?).await,
-            Route::Beat(name) => self.beat(name, body(&passed)?).await,
+            Route::Register => self.register(object(&passed)?).await,
+            Route::Beat(name) => self.beat(name, object(&passed)?).await,
             Route::Drain(name) => self.drain(name),
             Route::Forget(name) => self.gone(Event::Forget(name.clone())).await,
             Route::Map => self.map(&passed).await,
@@ -119,7 +119,7 @@ impl Shell {
             Route::Table(name) => self.table(name),
             Route::CreateTable(name) => self.create_table(name, &passed).await,
             Route::AlterTable(name) => {
-                self.made(name, Event::AlterTable(name.clone(), body(&passed)?)).await
+                self.made(name, Event::AlterTable(name.clone(), object(&passed)?)).await
             }
             Route::DropTable(name) => {
                 let dropped = self.gone(Event::DropTable(name.clone())).await;
@@ -235,7 +235,7 @@ impl Shell {
         let first_byte = query::<CreateQuery>(passed)?.first_byte;
         let policy: TablePolicy = match passed.body.is_empty() {
             true => TablePolicy::default(),
-            false => body(passed)?,
+            false => object(passed)?,
         };
         self.made(name, Event::CreateTable { name: name.clone(), policy, first_byte }).await
     }

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`settings`] and [`state`] are what there is, [`registry`] decides (pure) with [`plan`], [`chunks`] and
 //! [`store`] keep it, [`owner`] is the one thread that has both, `http` is how it is asked.
-//! [`start`] puts them together, in a process of their own or within a worker that is a cluster of one.
+//! [`start()`] puts them together, in a process of their own or within a worker that is a cluster of one.
 
 pub mod chunks;
 mod http;

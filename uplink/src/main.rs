@@ -78,6 +78,7 @@ impl Flags {
                 worker_lease: self.worker_lease,
             },
             secret,
+            within: None,
             threads: THREADS,
         })
     }

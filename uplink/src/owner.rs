@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use firn_wire::ids::WorkerName;
 use firn_wire::map::Map;
 use tokio::sync::{oneshot, watch};
 
@@ -121,15 +122,17 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// A thread's work, the way to it, and what it publishes. `stored` is in the store.
+    /// A thread's work, the way to it, and what it publishes. `stored` is in the store; `ended` is a worker whose last run
+    /// is known to have ended.
     pub fn new(
         stored: State,
         own_address: String,
+        ended: Option<&WorkerName>,
         store: Box<dyn Store>,
         metrics: Arc<Metrics>,
     ) -> (Self, Handle, watch::Receiver<Published>) {
         let clock = Clock::start();
-        let registry = Registry::new(stored.clone(), own_address, clock.now_ms());
+        let registry = Registry::new(stored.clone(), own_address, ended, clock.now_ms());
         let (sender, messages) = sync_channel(EVENTS_WAITING_MAX);
         let (published, reader) = watch::channel(Published::of(&registry));
         let owner = Self { registry, stored, store, clock, messages, published, metrics };
@@ -255,7 +258,7 @@ mod tests {
         changes.lock().unwrap().clear();
         let metrics = Arc::new(Metrics::default());
         let (owner, handle, published) =
-            Owner::new(state, "uplink:1".to_owned(), Box::new(store), Arc::clone(&metrics));
+            Owner::new(state, "uplink:1".to_owned(), None, Box::new(store), Arc::clone(&metrics));
         Setting { owner, handle, published, changes, metrics }
     }
 

@@ -1,6 +1,6 @@
 //! Who should have which partition: `plan(map) → wanted`, from seats and settings alone.
 //!
-//! What *is* (primary, in-sync replicas) follows later, by proposals; nothing but this file and [`sticky`] knows which
+//! What *is* (primary, in-sync replicas) follows later, by proposals; nothing but this file and `sticky` knows which
 //! placement is in force.
 
 mod sticky;

@@ -86,9 +86,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry that goes on from a state at `now_ms`: every worker that is not down is given a whole lease.
-    pub fn new(state: State, own_address: String, now_ms: u64) -> Self {
+    /// A registry that goes on from a state at `now_ms`: every worker that is not down is given a whole lease, but for
+    /// `ended`, of which it is known that its last run has ended.
+    pub fn new(state: State, own_address: String, ended: Option<&WorkerName>, now_ms: u64) -> Self {
         let beating = state.map.workers.iter().filter(|row| row.state != WorkerState::Down);
+        let beating = beating.filter(|row| Some(&row.name) != ended);
         let heard = beating.map(|row| (row.name.clone(), Heard::At(now_ms))).collect();
         let history = Arc::new(History::new(state.map.version));
         Self { state, history, heard, own_address }

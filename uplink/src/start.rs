@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use firn_wire::ids::{ClusterId, MapVersion};
+use firn_wire::ids::{ClusterId, MapVersion, WorkerName};
 use firn_wire::secret::Secret;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -32,6 +32,9 @@ pub struct Config {
     pub settings: Wishes,
     /// The cluster secret; unset: requests are not signed.
     pub secret: Secret,
+    /// The worker this uplink runs within; None: it has a process of its own. Earlier runs of that worker have ended with
+    /// the process they shared, so its name and what it led are free at once.
+    pub within: Option<WorkerName>,
     /// Threads that answer requests; 0 is taken as 1.
     pub threads: usize,
 }
@@ -67,7 +70,7 @@ pub struct Running {
 pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Error> {
     let address = listener.local_addr()?;
     let (store, state) = open(config.data.as_deref(), config.settings)?;
-    let goes_on = state.map.version != MapVersion::default();
+    let others_may_live = state.map.version != MapVersion::default() && config.within.is_none();
     log::info!(
         "cluster {}, map {}, {:?}",
         state.map.cluster,
@@ -77,14 +80,14 @@ pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Err
 
     let metrics = Arc::new(Metrics::default());
     let (owner, handle, published) =
-        Owner::new(state, address.to_string(), store, Arc::clone(&metrics));
+        Owner::new(state, address.to_string(), config.within.as_ref(), store, Arc::clone(&metrics));
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("registry".to_owned()).spawn(move || {
         // Nobody waits for the end of an uplink that was dropped.
         let _ = end.send(owner.run());
     })?;
 
-    let hold = if goes_on { FIRST_PROPOSALS } else { Duration::ZERO };
+    let hold = if others_may_live { FIRST_PROPOSALS } else { Duration::ZERO };
     let proposals_from = Instant::now() + hold;
     let shell =
         Shell::new(config.secret, address, (handle.clone(), published), metrics, proposals_from);

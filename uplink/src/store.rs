@@ -99,17 +99,27 @@ mod tests {
     fn is_a_store(store: &mut dyn Store) {
         assert!(store.load().unwrap().is_empty());
         store
-            .compare_and_set(&change(None, &[("version", "1"), ("a", "x"), ("b", "y")], &[]))
+            .compare_and_set(&change(None, &[("version", "\"0.1\""), ("a", "x"), ("b", "y")], &[]))
             .unwrap();
         let refused =
             store.compare_and_set(&change(None, &[("version", "9")], &["a"])).unwrap_err();
-        assert!(refused.to_string().contains("is 1 and not none"), "{refused}");
-        store.compare_and_set(&change(Some("1"), &[("version", "2"), ("b", "z")], &["a"])).unwrap();
-        let refused = store.compare_and_set(&change(Some("1"), &[("b", "q")], &[])).unwrap_err();
-        assert!(refused.to_string().contains("is 2 and not 1"), "{refused}");
+        assert!(refused.to_string().contains("is \"0.1\" and not none"), "{refused}");
+        store
+            .compare_and_set(&change(
+                Some("\"0.1\""),
+                &[("version", "\"0.2\""), ("b", "z")],
+                &["a"],
+            ))
+            .unwrap();
+        let refused =
+            store.compare_and_set(&change(Some("\"0.1\""), &[("b", "q")], &[])).unwrap_err();
+        assert!(refused.to_string().contains("is \"0.2\" and not \"0.1\""), "{refused}");
         let loaded = store.load().unwrap();
         assert_eq!(loaded.keys().collect::<Vec<_>>(), ["b", "version"]);
-        assert_eq!((loaded["b"].as_slice(), loaded["version"].as_slice()), (&b"z"[..], &b"2"[..]));
+        assert_eq!(
+            (loaded["b"].as_slice(), loaded["version"].as_slice()),
+            (&b"z"[..], &b"\"0.2\""[..])
+        );
     }
 
     #[test]

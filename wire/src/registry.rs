@@ -189,6 +189,11 @@ pub struct TableMade {
     pub version: MapVersion,
 }
 
+/// The problem (409) of a registration whose name's last run may still live: the same may succeed after its lease.
+pub const NAME_IN_USE: &str = "urn:firn:problem:name-in-use";
+/// The problem (409) of a registration with an address of another worker that may still live: likewise.
+pub const ADDRESS_IN_USE: &str = "urn:firn:problem:address-in-use";
+
 /// The body of every 4xx and 5xx of the uplink and of `/v1` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Problem {

@@ -10,12 +10,16 @@ use std::time::Duration;
 use crate::clock::Clock;
 use firn_client::maps::Maps;
 use firn_client::uplink::{Uplink, UplinkError};
-use firn_wire::ids::{Epoch, WorkerId};
+use firn_wire::ids::{Epoch, MapVersion, WorkerId};
 use firn_wire::map::{MapIndex, PartitionRow};
-use firn_wire::registry::{Heartbeat, Proposal, Register, Registered, Verdict};
+use firn_wire::registry::{
+    ADDRESS_IN_USE, Heartbeat, NAME_IN_USE, Proposal, Register, Registered, Verdict,
+};
 
 /// How long to wait before the uplink is asked again.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long the map may take to show what was applied, before it is asked for again.
+const SETTLED_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a goodbye may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -153,22 +157,39 @@ impl Membership {
                 continue;
             }
             match self.uplink.propose(&claims).await {
-                Ok(verdicts) => report(&verdicts),
+                Ok(verdicts) => {
+                    let refused = report(&verdicts);
+                    let settled = maps.reaches(newest(&verdicts));
+                    let _ = tokio::time::timeout(SETTLED_PATIENCE, settled).await;
+                    if refused == 0 {
+                        continue;
+                    }
+                }
                 Err(error) => {
-                    log::warn!("{} partitions wait for the uplink: {error}", claims.len())
+                    log::warn!("{} partitions wait for the uplink: {error}", claims.len());
                 }
             }
-            let _ = tokio::time::timeout(RETRY, changes.changed()).await;
+            tokio::time::sleep(RETRY).await;
         }
     }
 }
 
-/// Whether a conflict ends by itself: the name is taken until the earlier run's lease ends.
+/// Whether a conflict ends by itself, with the lease of an earlier run.
 fn is_passing(kind: &str) -> bool {
-    kind == "urn:firn:problem:name-in-use"
+    [NAME_IN_USE, ADDRESS_IN_USE].contains(&kind)
 }
 
-fn report(verdicts: &[Verdict]) {
+/// The map that has every applied claim.
+fn newest(verdicts: &[Verdict]) -> MapVersion {
+    let applied = verdicts.iter().filter_map(|verdict| match verdict {
+        Verdict::Applied(rev) => Some(*rev),
+        Verdict::Refused(_) => None,
+    });
+    applied.max().unwrap_or_default()
+}
+
+/// Says what came of claims; how many were refused.
+fn report(verdicts: &[Verdict]) -> usize {
     let refused: Vec<&String> = verdicts
         .iter()
         .filter_map(|verdict| match verdict {
@@ -180,6 +201,7 @@ fn report(verdicts: &[Verdict]) {
     if let Some(why) = refused.first() {
         log::warn!("{} partitions were not given to this run, as: {why}", refused.len());
     }
+    refused.len()
 }
 
 /// What an earlier run of `me` leads alone, claimed for this one.

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use firn_client::follow::follow;
 use firn_client::links::Links;
@@ -28,6 +29,8 @@ use crate::shards::Shards;
 use crate::start::{Start, StartError};
 
 const NAME: &str = "firn-worker";
+/// How long the start waits for a map that the uplink has.
+const READY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a worker ends other than by a signal.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +131,10 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let serving = bound.serve(Arc::clone(&node) as Arc<dyn Execute>, cores)?;
+    let ready = node.asked.serves(start.published);
+    if tokio::time::timeout(READY_PATIENCE, ready).await.is_err() {
+        log::warn!("not ready yet: {}", node.about().not_ready.unwrap_or_default());
+    }
     if settings.print_addresses {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;

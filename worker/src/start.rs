@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use firn_client::maps::no_map;
-use firn_wire::ids::ClusterId;
+use firn_wire::ids::{ClusterId, MapVersion};
 use firn_wire::map::MapIndex;
 use firn_wire::registry::Registered;
 
@@ -29,6 +29,8 @@ pub(crate) struct Start {
     pub(crate) cluster: ClusterId,
     pub(crate) hash_seed: u64,
     pub(crate) map: MapIndex,
+    /// The version the uplink has already; 0.0 when it waits for more workers, or did not answer.
+    pub(crate) published: MapVersion,
     /// How often to beat; None: not registered yet.
     pub(crate) heartbeat: Option<Duration>,
 }
@@ -63,14 +65,15 @@ impl Start {
                     "the uplink does not answer; starting with the kept map {}",
                     map.version
                 );
-                Ok(Self { cluster: map.cluster, hash_seed, map, heartbeat: None })
+                let (cluster, published) = (map.cluster, MapVersion::default());
+                Ok(Self { cluster, hash_seed, map, published, heartbeat: None })
             }
         }
     }
 
     fn new(registered: Registered, map: MapIndex) -> Self {
         let heartbeat = Some(Duration::from_millis(registered.heartbeat_ms));
-        let Registered { cluster, hash_seed, .. } = registered;
-        Self { cluster, hash_seed, map, heartbeat }
+        let Registered { cluster, hash_seed, version: published, .. } = registered;
+        Self { cluster, hash_seed, map, published, heartbeat }
     }
 }

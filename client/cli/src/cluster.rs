@@ -42,7 +42,7 @@ pub(crate) async fn fetch(global: &Global) -> Result<Fetched, Problem> {
                 })?;
                 return Ok(Fetched { map: Arc::new(map), server: server.clone(), silent });
             }
-            Ok(None) => silent.push(format!("{server}: it has no map yet")),
+            Ok(None) => silent.push(format!("{server}: no map yet, workers are missing")),
             Err(UplinkError::NoAnswer(why)) => silent.push(why),
             Err(error) => return Err(refused(server, &error.to_string())),
         }
@@ -51,7 +51,7 @@ pub(crate) async fn fetch(global: &Global) -> Result<Fetched, Problem> {
 }
 
 fn unreachable(why: &str) -> Problem {
-    let advice = "start the uplink, or name another with --server";
+    let advice = "start what is missing, or name another with --server";
     Problem::new(Exit::Unreachable, format_args!("no map of the cluster ({why}); {advice}"))
 }
 

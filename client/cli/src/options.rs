@@ -31,6 +31,7 @@ pub(crate) struct Firn {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Where to ask for the cluster: URLs of the uplink or of any worker's http listener, tried in turn
     #[arg(

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
 use firn_gateway::http::base64;
 use serde_json::{Map, Value};
 
@@ -39,11 +39,21 @@ impl Output<'_> {
     }
 }
 
-/// A table without lines around it.
-pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
+/// Rows under a header, in columns; those from `numbers` on hold numbers and are set to the right.
+pub(crate) fn columns<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    numbers: std::ops::Range<usize>,
+) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header);
-    table
+    table.load_style(NOTHING).set_header(header).add_rows(rows);
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if numbers.contains(&at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
 }
 
 /// A JSON object under construction. Bytes that are no UTF-8 go as base64 under the name with `_base64` behind.
@@ -93,6 +103,12 @@ mod tests {
         assert_eq!(raw(b"\xff\0", false), b"\xff\0");
         assert_eq!(raw(b"v", true), b"v\n");
         assert_eq!(raw(b"v\n", true), b"v\n");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["a".to_owned(), "1".to_owned()], ["bcd".to_owned(), "20".to_owned()]];
+        assert_eq!(columns(["X", "N"], rows, 1..2), "X     N\na     1\nbcd  20");
     }
 
     #[test]

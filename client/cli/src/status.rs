@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use comfy_table::Table;
 use firn_client::follow::POLL;
 use firn_wire::map::{Map, WorkerState};
 use firn_wire::status::{Standing, Status};
@@ -130,13 +129,11 @@ fn state(standing: &Standing<'_>) -> &'static str {
     }
 }
 
-fn workers(status: &Status<'_>, now_ms: u64) -> Table {
-    let mut table =
-        output::table(["WORKER", "STATE", "FOR", "SEAT", "LEADS", "SHARDS", "ADDRESSES"]);
-    for standing in &status.workers {
+fn workers(status: &Status<'_>, now_ms: u64) -> String {
+    let rows = status.workers.iter().map(|standing| {
         let worker = standing.worker;
         let addresses = worker.addresses.iter().map(|(name, at)| format!("{name}={at}"));
-        table.add_row([
+        [
             worker.name.to_string(),
             state(standing).to_owned(),
             age(worker.since_ms, now_ms),
@@ -144,9 +141,10 @@ fn workers(status: &Status<'_>, now_ms: u64) -> Table {
             standing.leads.to_string(),
             worker.shards.to_string(),
             addresses.collect::<Vec<_>>().join(" "),
-        ]);
-    }
-    table
+        ]
+    });
+    let header = ["WORKER", "STATE", "FOR", "SEAT", "LEADS", "SHARDS", "ADDRESSES"];
+    output::columns(header, rows, 3..6)
 }
 
 fn object(map: &Map, status: &Status<'_>, notes: &[String]) -> Object {

@@ -190,13 +190,11 @@ fn list(map: &MapIndex, to: &mut Output<'_>) -> Result<(), Problem> {
     if to.json {
         return Ok(map.tables.iter().try_for_each(|row| to.json(row))?);
     }
-    let mut table = output::table(["NAME", "ID", "COPIES", "POLICY"]);
-    for row in &map.tables {
-        let copies = copies(map, row).to_string();
-        let policy = policy_text(&row.policy);
-        table.add_row([row.name.to_string(), row.id.0.to_string(), copies, policy]);
-    }
-    Ok(to.line(table)?)
+    let rows = map.tables.iter().map(|row| {
+        let (id, copies) = (row.id.0.to_string(), copies(map, row).to_string());
+        [row.name.to_string(), id, copies, policy_text(&row.policy)]
+    });
+    Ok(to.line(output::columns(["NAME", "ID", "COPIES", "POLICY"], rows, 1..3))?)
 }
 
 async fn show(store: &mut Store<'_>, name: &TableName, to: &mut Output<'_>) -> Result<(), Problem> {
@@ -207,7 +205,7 @@ async fn show(store: &mut Store<'_>, name: &TableName, to: &mut Output<'_>) -> R
         return Ok(to.json(row)?);
     }
     let (copies, policy) = (copies(&map, row), policy_text(&row.policy));
-    to.line(format_args!("table {name}, id {}, {copies} copies", row.id.0))?;
+    to.line(format_args!("table: {name}\nid: {}\ncopies: {copies}", row.id.0))?;
     to.line(format_args!("partitions: {}", map.partitions_of(row).len()))?;
     Ok(to.line(format_args!("policy: {policy}"))?)
 }

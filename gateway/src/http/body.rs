@@ -29,9 +29,12 @@ pub(super) struct Body {
 impl Body {
     /// The body of a request.
     pub(super) fn new(payload: Payload, headers: &HeaderMap) -> Self {
-        let left = !matches!(payload, Payload::None);
+        if matches!(payload, Payload::None) {
+            return Self { payload, declared: None, left: false };
+        }
         let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        Self { declared: declared.and_then(|text| text.trim().parse().ok()), payload, left }
+        let declared = declared.and_then(|text| text.trim().parse().ok());
+        Self { payload, declared, left: true }
     }
 
     /// Whether bytes of it may still come: then the connection cannot be used again.

@@ -20,7 +20,7 @@ use super::pace::Pace;
 use super::problem::{Kind, Problem};
 use super::query::{self, Params};
 use super::route::Route;
-use super::{batch, cluster, entry, gate, health, listing, operation, smache, tables};
+use super::{batch, change, cluster, entry, gate, health, listing, operation, smache, tables};
 use crate::execute::Execute;
 
 /// What all requests of a listener share.
@@ -149,33 +149,34 @@ impl<'r> Call<'r> {
         if !route.takes_body(method.as_str()) {
             self.no_body()?;
         }
-        let change = !matches!(*method, Method::GET | Method::HEAD);
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        // What is asked most comes first; the others are boxed, so that it does not carry their room with it.
         match route {
-            Route::Entry { table, key } if !change => entry::get(self, table, key).await,
+            Route::Entry { table, key } if reads => entry::get(self, table, key).await,
+            Route::SmacheApi if reads => smache::get(self).await,
             Route::Entry { table, key } => match *method {
-                Method::PUT => entry::put(self, table, key).await,
-                Method::DELETE => entry::delete(self, table, key).await,
-                _ => operation::post(self, table, key).await,
+                Method::PUT => Box::pin(change::put(self, table, key)).await,
+                Method::DELETE => Box::pin(change::delete(self, table, key)).await,
+                _ => Box::pin(operation::post(self, table, key)).await,
             },
-            Route::Entries { table } => listing::list(self, table).await,
-            Route::Batch => batch::run(self).await,
+            Route::SmacheApi => Box::pin(smache::post(self)).await,
+            Route::Entries { table } => Box::pin(listing::list(self, table)).await,
+            Route::Batch => Box::pin(batch::run(self)).await,
             Route::Tables => tables::list(self),
             Route::Table { table } => match *method {
-                Method::PUT => tables::create(self, table).await,
-                Method::PATCH => tables::alter(self, table).await,
-                Method::DELETE => tables::remove(self, table).await,
-                _ => tables::get(self, table).await,
+                Method::PUT => Box::pin(tables::create(self, table)).await,
+                Method::PATCH => Box::pin(tables::alter(self, table)).await,
+                Method::DELETE => Box::pin(tables::remove(self, table)).await,
+                _ => Box::pin(tables::get(self, table)).await,
             },
             Route::Cluster => cluster::overview(self),
             Route::Workers => cluster::workers(self),
-            Route::Locate => cluster::locate(self).await,
+            Route::Locate => Box::pin(cluster::locate(self)).await,
             Route::Map => cluster::map(self),
             Route::Live => Ok(health::live()),
             Route::Ready => Ok(health::ready(self.door)),
             Route::Metrics => Ok(health::metrics(self.door)),
             Route::SmacheHealth => Ok(smache::health()),
-            Route::SmacheApi if change => smache::post(self).await,
-            Route::SmacheApi => smache::get(self).await,
         }
     }
 }

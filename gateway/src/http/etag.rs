@@ -1,7 +1,10 @@
 //! Entity tags and the conditions made of them (RFC 9110 §8.8.3, §13). A tag is the version of a record in quotes: it
 //! only grows, so a value that changed and changed back does not match.
 
+use std::io::Write as _;
+
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use bytes::Bytes;
 use firn_wire::command::Condition;
 use firn_wire::ids::Version;
 
@@ -9,7 +12,9 @@ use super::problem::{Kind, Problem};
 
 /// The tag of a version as a header's value.
 pub(super) fn header(version: Version) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{version}\"")).expect("hex digits in quotes")
+    let mut text = Vec::with_capacity(2 + u64::BITS as usize / 4);
+    write!(text, "\"{version}\"").expect("written to memory");
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("hex digits in quotes")
 }
 
 /// One tag a client sent.

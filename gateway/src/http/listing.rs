@@ -13,7 +13,7 @@ use firn_wire::ids::TableId;
 use firn_wire::limits::{KEY_BYTES_MAX, SCAN_COUNT_MAX};
 use firn_wire::reply::{Reply, Row};
 use futures_util::stream;
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 
 use super::ask::ask;
@@ -25,6 +25,11 @@ use crate::execute::Execute;
 
 /// The media type of JSON values one a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
+
+/// What is encoded of a prefix in a link: not the unreserved characters, so that a link stays about as short as the URL
+/// it answers.
+const PREFIX: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'/');
 
 /// What is said of an entry.
 #[derive(Serialize)]
@@ -181,7 +186,7 @@ async fn page(mut walk: Walk, table: &str) -> Result<HttpResponse, Problem> {
     body.push(b'}');
     let mut response = HttpResponse::Ok().content_type("application/json").body(body);
     if let Some(next) = next {
-        let prefix = percent_encode(&walk.prefix, NON_ALPHANUMERIC);
+        let prefix = percent_encode(&walk.prefix, PREFIX);
         let limit = match wanted {
             usize::MAX => String::new(),
             limit => format!("&limit={limit}"),

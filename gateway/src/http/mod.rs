@@ -1,9 +1,9 @@
 //! The `http` listener: the native `/v1`, and Smache's `/api`, which do not collide.
 //!
-//! Reading order: [`server`] takes connections ([`pace`] gives each its patience), [`door`] takes one request through
-//! [`gate`] and [`route`] to its handler: [`entry`], [`operation`], [`listing`], [`batch`], [`tables`], [`cluster`],
-//! [`health`], [`smache`]. They read [`query`], [`body`], [`object`], [`etag`], [`range`], [`lifetime`], keep [`meta`] beside values,
-//! [`ask`] the store, and answer with a value or a [`problem`].
+//! Reading order: `server` takes connections (`pace` gives each its patience), `door` takes one request through
+//! `gate` and `route` to its handler: `entry`, `change`, `operation`, `listing`, `batch`, `tables`, `cluster`,
+//! `health`, `smache`. They read `query`, `body`, `object`, `etag`, `range`, `lifetime`, keep `meta` beside values,
+//! `ask` the store, and answer with a value or a `problem`.
 
 use actix_web::web;
 
@@ -11,6 +11,7 @@ mod ask;
 pub mod base64;
 pub mod batch;
 mod body;
+mod change;
 mod cluster;
 mod cursor;
 mod door;

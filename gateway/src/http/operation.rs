@@ -10,7 +10,7 @@ use super::door::{At, Call, key};
 use super::etag::{self, Preconditions};
 use super::problem::{Kind, Problem};
 use super::query::{Params, pairs};
-use super::{entry, lifetime};
+use super::{change, lifetime};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) async fn post(
         call.no_body()?;
     }
     if operation == Operation::GetDelete {
-        let old = entry::remove(call, table, raw, true).await?;
+        let old = change::remove(call, table, raw, true).await?;
         let old = old.ok_or_else(Problem::odd_reply)?;
         return Ok(HttpResponse::Ok().content_type("application/octet-stream").body(old));
     }
@@ -79,7 +79,7 @@ pub(super) async fn post(
 }
 
 async fn increment(call: &mut Call<'_>, at: At<'_>, by: i64) -> Result<HttpResponse, Problem> {
-    let command = entry::command(at, Op::Increment { by }, entry::token(call.request)?);
+    let command = change::command(at, Op::Increment { by }, change::token(call.request)?);
     let (value, version) = call
         .ask(command, |reply| match reply {
             Reply::Number { value, version } => Some((*value, *version)),
@@ -92,8 +92,8 @@ async fn increment(call: &mut Call<'_>, at: At<'_>, by: i64) -> Result<HttpRespo
 async fn append(call: &mut Call<'_>, at: At<'_>) -> Result<HttpResponse, Problem> {
     let limit = call.door.value_bytes_limit(at.table);
     let value = call.body.read(limit, Kind::ValueTooLong).await?;
-    let token = entry::token(call.request)?;
-    let command = entry::command(at, Op::Append { value: &value }, token);
+    let token = change::token(call.request)?;
+    let command = change::command(at, Op::Append { value: &value }, token);
     let (length, version) = call
         .ask(command, |reply| match reply {
             Reply::Length { length, version } => Some((*length, *version)),
@@ -113,7 +113,7 @@ pub(super) fn touch_op(expiry: Expiry) -> Op<'static> {
 }
 
 async fn touch(call: &mut Call<'_>, at: At<'_>, expiry: Expiry) -> Result<HttpResponse, Problem> {
-    let command = entry::command(at, touch_op(expiry), entry::token(call.request)?);
+    let command = change::command(at, touch_op(expiry), change::token(call.request)?);
     let there = call
         .ask(command, |reply| match reply {
             Reply::Done(there) => Some(*there),

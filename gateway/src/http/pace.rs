@@ -1,11 +1,11 @@
 //! A connection's socket with the patience that actix does not bound: a head of a later request that does not end, a
 //! body nobody reads that does not end, and a client that takes nothing of what it asked for.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +20,8 @@ pub(super) struct Pace {
     answering: Cell<bool>,
     /// Since when bytes come that must soon be a whole head, or stop; None: nothing is under way.
     unfinished_since: Cell<Option<Instant>>,
+    /// The connection's task, once a read has waited.
+    reader: RefCell<Option<Waker>>,
 }
 
 impl Pace {
@@ -33,6 +35,17 @@ impl Pace {
     pub(super) fn is_answered(&self, broken: bool) {
         self.answering.set(false);
         self.unfinished_since.set(broken.then(Instant::now));
+        // A read that waits already knows nothing of the timer that has to run from now on.
+        if broken && let Some(reader) = &*self.reader.borrow() {
+            reader.wake_by_ref();
+        }
+    }
+
+    fn read_waits(&self, cx: &Context<'_>) {
+        let mut reader = self.reader.borrow_mut();
+        if !reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            *reader = Some(cx.waker().clone());
+        }
     }
 
     /// While an earlier response is being taken, what waits behind it has time.
@@ -127,6 +140,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
                 Poll::Ready(read)
             }
             Poll::Pending => {
+                this.pace.read_waits(cx);
                 this.poll_head_timer(cx).map(|()| Err(timed_out("the head came too slowly")))
             }
         }

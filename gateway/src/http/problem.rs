@@ -235,6 +235,7 @@ impl Problem {
     }
 
     /// Its kind.
+    #[cfg(test)]
     pub(super) fn kind(&self) -> Kind {
         self.0.kind
     }

@@ -26,15 +26,15 @@ const REFUSAL: &[u8] =
     Connection: close\r\n\r\n";
 const PATIENCE: Patience = Patience { head: HEAD_TIME_MAX, write: WRITE_STALL_MAX };
 
-/// Serves HTTP on a listener with this many threads, each with its own event loop. The server runs while it is polled or
-/// spawned; it stops by its handle, not by signals.
+/// Serves HTTP on a listener with this many threads, each with its own event loop. Connections are counted with those of
+/// the process's other listeners. The server runs while it is polled or spawned; it stops by its handle, not by signals.
 pub fn serve(
     listener: TcpListener,
     execute: Arc<dyn Execute>,
+    connections: Arc<Connections>,
     workers: usize,
 ) -> io::Result<Server> {
     let door = web::Data::new(Door::new(execute));
-    let connections = Arc::new(Connections::default());
     let server = Server::build()
         .workers(workers)
         .disable_signals()

@@ -24,6 +24,9 @@ use super::query::pairs;
 
 const JSON: &str = "application/json";
 
+/// What a body usually takes beside the data.
+const BODY_EXTRA_BYTES: usize = 160;
+
 /// `{}`
 pub(super) fn health() -> HttpResponse {
     HttpResponse::Ok().content_type(JSON).body("{}")
@@ -195,7 +198,9 @@ pub(super) async fn get(call: &mut Call<'_>) -> Result<HttpResponse, Problem> {
     let at = At { table: TableId::DEFAULT, key };
     let mut body = call
         .ask(Command::Key(at.op(Op::Get)), |reply| {
-            let mut body = b"{\"data\":".to_vec();
+            let length = if let Reply::Value(value) = reply { value.bytes.len() } else { 0 };
+            let mut body = Vec::with_capacity(length + BODY_EXTRA_BYTES);
+            body.extend_from_slice(b"{\"data\":");
             match reply {
                 Reply::Nil => body.extend_from_slice(b"null"),
                 Reply::Value(value) => write_value(value, &mut body),

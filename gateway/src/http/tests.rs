@@ -1,18 +1,15 @@
 //! The listener over real sockets, with a fake store behind it.
 
-use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
+use firn_tests::{Answer, Http, Raw};
 use serde_json::{Value, json};
 
 use super::fake::{Fake, NOW, SMALL};
 use super::limits::{HEADER_BYTES_MAX, HEADERS_MAX, URL_BYTES_MAX};
 use super::serve;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A listener of its own on a free port; it stops with this value.
 struct Server {
@@ -28,7 +25,7 @@ impl Server {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
-                let server = serve(listener, Fake::new(), 1).unwrap();
+                let server = serve(listener, Fake::new(), Arc::default(), 1).unwrap();
                 send.send(server.handle()).unwrap();
                 server.await.unwrap();
             });
@@ -36,10 +33,8 @@ impl Server {
         Self { address, handle: receive.recv().unwrap() }
     }
 
-    fn connect(&self) -> Client {
-        let socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client { socket, ahead: Vec::new() }
+    fn connect(&self) -> Http {
+        Http::connect(self.address)
     }
 
     /// One request on a connection of its own.
@@ -49,118 +44,15 @@ impl Server {
 
     /// Raw bytes on a connection of their own; everything that comes until it is closed.
     fn raw(&self, bytes: &[u8]) -> String {
-        let mut client = self.connect();
-        client.socket.write_all(bytes).unwrap();
-        client.rest()
+        let mut raw = Raw::connect(self.address);
+        raw.offer(bytes);
+        String::from_utf8_lossy(&raw.rest()).into_owned()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.handle.stop(false));
-    }
-}
-
-struct Client {
-    socket: TcpStream,
-    ahead: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap()
-    }
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-    /// The name of the problem it is.
-    fn problem(&self) -> String {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
-        let body = self.json();
-        assert_eq!(body["status"], self.status);
-        body["type"].as_str().unwrap().strip_prefix("urn:firn:problem:").unwrap().to_owned()
-    }
-}
-
-impl Client {
-    fn ask(&mut self, method: &str, target: &str, headers: &str, body: &str) -> Answer {
-        let length = match body {
-            "" => String::new(),
-            body => format!("Content-Length: {}\r\n", body.len()),
-        };
-        let head =
-            format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}{length}\r\n");
-        self.socket.write_all((head + body).as_bytes()).unwrap();
-        self.answer(method)
-    }
-
-    fn answer(&mut self, method: &str) -> Answer {
-        let head = self.take_until(b"\r\n\r\n");
-        let head = String::from_utf8(head).unwrap();
-        let mut lines = head.trim_end().split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: BTreeMap<_, _> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let mut body = Vec::new();
-        if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
-            loop {
-                let size = String::from_utf8(self.take_until(b"\r\n")).unwrap();
-                let size = usize::from_str_radix(size.trim(), 16).unwrap();
-                body.extend(self.take(size));
-                self.take(2);
-                if size == 0 {
-                    break;
-                }
-            }
-        } else if method != "HEAD"
-            && let Some(length) = headers.get("content-length")
-        {
-            body = self.take(length.parse().unwrap());
-        }
-        Answer { status, headers, body }
-    }
-
-    fn take(&mut self, count: usize) -> Vec<u8> {
-        while self.ahead.len() < count {
-            self.read();
-        }
-        self.ahead.drain(..count).collect()
-    }
-
-    fn take_until(&mut self, tail: &[u8]) -> Vec<u8> {
-        loop {
-            let found = self.ahead.windows(tail.len()).position(|window| window == tail);
-            if let Some(at) = found {
-                return self.take(at + tail.len());
-            }
-            self.read();
-        }
-    }
-
-    fn read(&mut self) {
-        let mut buffer = [0; 4096];
-        let n = self.socket.read(&mut buffer).unwrap();
-        assert!(n > 0, "closed after {:?}", String::from_utf8_lossy(&self.ahead));
-        self.ahead.extend_from_slice(&buffer[..n]);
-    }
-
-    fn rest(mut self) -> String {
-        let end = self.socket.read_to_end(&mut self.ahead);
-        let reset = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset;
-        assert!(end.is_ok() || end.as_ref().is_err_and(reset), "{end:?}");
-        String::from_utf8_lossy(&self.ahead).into_owned()
     }
 }
 
@@ -623,7 +515,7 @@ fn what_is_framed_oddly_but_clearly_is_taken() {
         b"PUT http://localhost/v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
     ];
     for request in requests {
-        client.socket.write_all(request).unwrap();
+        client.raw().send(request);
         let status = client.answer("PUT").status;
         assert!(matches!(status, 201 | 204), "{status}: {}", String::from_utf8_lossy(request));
         assert_eq!(client.ask("GET", "/v1/kv/default/k", "", "").text(), "hello");
@@ -642,7 +534,7 @@ fn pipelined_requests_are_answered_in_order() {
              GET /v1/kv/default/{key}{number} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         );
     }
-    client.socket.write_all(requests.as_bytes()).unwrap();
+    client.raw().send(requests.as_bytes());
     for number in 0..100 {
         assert_eq!(client.answer("PUT").status, 201, "{number}");
         assert_eq!(client.answer("GET").text(), "x", "{number}");
@@ -679,9 +571,7 @@ fn heads_beyond_the_limits_are_refused() {
     let wide = format!("X-A: {}\r\n", "b".repeat(HEADER_BYTES_MAX));
     assert_eq!(server.ask("GET", "/livez", &wide, "").status, 431);
     let wide = format!("X-A: {}\r\n", "b".repeat(200 * 1024));
-    let mut client = server.connect();
-    let _ = client.socket.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{wide}").as_bytes());
-    let answer = client.rest();
+    let answer = server.raw(format!("GET / HTTP/1.1\r\nHost: a\r\n{wide}").as_bytes());
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 
@@ -702,4 +592,68 @@ fn pages_of_other_sites_change_nothing() {
     let rebound = server
         .raw(b"GET /v1/kv/default/k HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
     assert!(rebound.starts_with("HTTP/1.1 421 "), "{rebound}");
+}
+
+/// Each is given its few seconds; all wait at once.
+#[test]
+fn slow_peers_are_given_up() {
+    let server = Server::start();
+    let head = "GET /livez HTTP/1.1\r\nHost: localhost\r\n";
+    let put = "PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\n";
+    let cases = [
+        ("a first head", head.to_owned(), "HTTP/1.1 408 "),
+        ("a body", format!("{put}Content-Length: 9\r\n\r\nhalf"), "HTTP/1.1 408 "),
+        (
+            "chunks",
+            format!("{put}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+            "HTTP/1.1 408 ",
+        ),
+        ("a trailer", format!("{put}Transfer-Encoding: chunked\r\n\r\n0\r\nx: "), "HTTP/1.1 408 "),
+        (
+            "a body nobody reads",
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+            "HTTP/1.1 400 ",
+        ),
+    ];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = server.connect();
+            assert_eq!(client.ask("GET", "/livez", "", "").status, 200);
+            client.raw().send(head.as_bytes());
+            assert_eq!(client.raw().rest(), b"", "a later head");
+        });
+        for (what, bytes, want) in &cases {
+            let server = &server;
+            scope.spawn(move || {
+                let answer = server.raw(bytes.as_bytes());
+                assert!(answer.starts_with(want), "{what}: {answer}");
+                assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{what}: {answer}");
+            });
+        }
+    });
+    assert_eq!(server.ask("GET", "/v1/kv/default/k", "", "").status, 404, "nothing was written");
+}
+
+#[test]
+fn a_client_that_asks_first_is_told_to_go_on() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let head = b"PUT /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    client.raw().send(head);
+    assert_eq!(client.answer("PUT").status, 100);
+    client.raw().send(b"x");
+    assert_eq!(client.answer("PUT").status, 201);
+}
+
+#[test]
+fn a_pipeline_behind_a_long_value_waits_its_turn() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let long = "x".repeat(1024 * 1024);
+    assert_eq!(client.ask("PUT", "/v1/kv/default/k", "", &long).status, 201);
+    let get = "GET /v1/kv/default/k HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    client.raw().send(get.repeat(32).as_bytes());
+    for number in 0..32 {
+        assert_eq!(client.answer("GET").body.len(), long.len(), "{number}");
+    }
 }

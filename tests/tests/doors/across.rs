@@ -2,10 +2,10 @@
 
 use firn_tests::{Cluster, Raw};
 
-use crate::http::Native;
-use crate::lines::Winter;
-use crate::resp::Resp;
-use crate::{Answer, Ask, Door, doors};
+use firn_tests::doors::http::Native;
+use firn_tests::doors::lines::Winter;
+use firn_tests::doors::resp::Resp;
+use firn_tests::doors::{Answer, Ask, Door, doors};
 
 #[test]
 fn a_key_written_through_http_is_read_through_other_doors_of_other_workers_and_by_firn() {

@@ -3,9 +3,9 @@
 use firn_tests::Cluster;
 use firn_wire::limits::{KEY_BYTES_MAX, VALUE_BYTES_DEFAULT_MAX};
 
-use crate::Ask::{Delete, Get, Overwrite, Write, WriteNew};
-use crate::resp::Resp;
-use crate::{Answer, Ask, Door, doors};
+use firn_tests::doors::Ask::{Delete, Get, Overwrite, Write, WriteNew};
+use firn_tests::doors::resp::Resp;
+use firn_tests::doors::{Answer, Ask, Door, doors};
 
 /// Steps one after the other in an empty table, and what each must come to.
 struct Case {

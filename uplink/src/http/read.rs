@@ -32,6 +32,14 @@ pub(super) fn query<T: DeserializeOwned>(passed: &Passed) -> Result<T, Refused> 
     read.map(Query::into_inner).map_err(|error| Refused::bad_request(error.to_string()))
 }
 
+/// A body that is a JSON object. Said apart since serde also reads a struct from an array of its members' values.
+pub(super) fn object<T: DeserializeOwned>(passed: &Passed) -> Result<T, Refused> {
+    if !passed.body.trim_ascii_start().starts_with(b"{") {
+        return Err(Refused::bad_request("the body must be a JSON object"));
+    }
+    body(passed)
+}
+
 pub(super) fn body<T: DeserializeOwned>(passed: &Passed) -> Result<T, Refused> {
     json::read(&passed.body).map_err(|error| Refused::bad_request(error.to_string()))
 }

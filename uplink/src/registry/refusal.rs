@@ -5,10 +5,14 @@
 pub enum RefusalKind {
     /// The registration breaks a rule.
     BadWorker,
-    /// An address belongs to another worker that is not down, or to the uplink.
-    AddressTaken,
+    /// An address belongs to another worker that is not down.
+    AddressInUse,
+    /// An address is the uplink's own.
+    OwnAddress,
     /// The name's last run may still live.
-    NameTaken,
+    NameInUse,
+    /// This run is registered with other addresses or shards.
+    OtherAddresses,
     /// The worker was in another cluster before.
     OtherCluster,
     /// A bound of the cluster is reached.
@@ -36,8 +40,10 @@ impl RefusalKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::BadWorker => "bad-worker",
-            Self::AddressTaken => "address-taken",
-            Self::NameTaken => "name-taken",
+            Self::AddressInUse => "address-in-use",
+            Self::OwnAddress => "own-address",
+            Self::NameInUse => "name-in-use",
+            Self::OtherAddresses => "other-addresses",
             Self::OtherCluster => "other-cluster",
             Self::TooMany => "too-many",
             Self::UnknownWorker => "unknown-worker",
@@ -80,5 +86,18 @@ impl Refusal {
 
     pub(super) fn later(kind: RefusalKind, detail: impl Into<String>, after_ms: u64) -> Self {
         Self { kind, detail: detail.into(), retry_after_ms: Some(after_ms) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firn_wire::registry::{ADDRESS_IN_USE, NAME_IN_USE};
+
+    #[test]
+    fn workers_know_the_refusals_that_pass() {
+        let kind = |kind: RefusalKind| format!("urn:firn:problem:{}", kind.name());
+        assert_eq!(kind(RefusalKind::NameInUse), NAME_IN_USE);
+        assert_eq!(kind(RefusalKind::AddressInUse), ADDRESS_IN_USE);
     }
 }

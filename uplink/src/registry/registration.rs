@@ -61,7 +61,7 @@ impl Registry {
                 "{}@{} is registered with other addresses or shards; they change with a restart",
                 asked.name, asked.incarnation
             );
-            return Err(Refusal::new(RefusalKind::NameTaken, detail));
+            return Err(Refusal::new(RefusalKind::OtherAddresses, detail));
         }
         self.beat(
             now_ms,
@@ -128,7 +128,7 @@ impl Registry {
              go), a second worker needs another name",
             row.id()
         );
-        Err(Refusal::later(RefusalKind::NameTaken, detail, left_ms))
+        Err(Refusal::later(RefusalKind::NameInUse, detail, left_ms))
     }
 
     /// Traffic for one worker must not reach another, nor the uplink.
@@ -141,12 +141,12 @@ impl Registry {
         for address in asked.addresses.values() {
             if *address == self.own_address {
                 let detail = format!("{address} is the uplink's own address");
-                return Err(Refusal::new(RefusalKind::AddressTaken, detail));
+                return Err(Refusal::new(RefusalKind::OwnAddress, detail));
             }
             if let Some(name) = others.get(address) {
                 let detail = format!("{address} is {name}'s address, which is not down");
                 let lease_ms = self.map().settings.worker_lease_ms;
-                return Err(Refusal::later(RefusalKind::AddressTaken, detail, lease_ms));
+                return Err(Refusal::later(RefusalKind::AddressInUse, detail, lease_ms));
             }
             if own.contains(&address) {
                 let detail = format!("{address} is there for two protocols");

@@ -1,21 +1,28 @@
 //! The store in a folder: a sled database, and a lock so that one process has it.
 //!
-//! Three things sled does not do by itself: a `snap.*.generating` file that a kill left behind makes its open fail, so it
+//! Four things sled does not do by itself: a `snap.*.generating` file that a kill left behind makes its open fail, so it
 //! is removed first; its flush survives a killed process but not a power cut, so the files are fsynced too; its cache
-//! would take up to a gigabyte.
+//! would take up to a gigabyte; and where its log is damaged it goes on from what was before, or from nothing, without a
+//! word. A cluster must not begin anew or issue a version again, so a file beside the database, `stored`, says which
+//! version was stored last.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
+use firn_wire::ids::MapVersion;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 
 use super::{Store, StoreError};
 use crate::chunks::{Change, VERSION};
 
+/// One write within one sector: it is there or it is not.
+const STORED_BYTES: usize = 64;
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -25,6 +32,8 @@ const FOLDER_MODE: u32 = 0o700;
 pub struct Disk {
     database: sled::Db,
     folder: PathBuf,
+    /// The last version stored, as JSON, padded.
+    stored: File,
     /// Held until the process ends.
     _lock: File,
 }
@@ -47,9 +56,42 @@ impl Disk {
             .flush_every_ms(None)
             .open()
             .map_err(|error| unreadable(folder, &error))?;
-        let disk = Self { database, folder: folder.to_owned(), _lock: lock };
+        let stored = open_file(&folder.join("stored"))?;
+        let disk = Self { database, folder: folder.to_owned(), stored, _lock: lock };
         disk.sync()?;
         Ok(disk)
+    }
+
+    /// Whether the database has what was stored last. A change that was stored while the process was killed may not be
+    /// in `stored` yet, so it may have more.
+    fn check_complete(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<(), StoreError> {
+        let path = self.folder.join("stored");
+        let bytes = fs::read(&path).map_err(failed("reading", &path))?;
+        let Ok(last) = serde_json::from_slice::<MapVersion>(&bytes) else {
+            // An empty store has none yet.
+            if !values.is_empty() {
+                log::warn!("{} names no version: its last write was cut off", path.display());
+            }
+            return Ok(());
+        };
+        let version = values.get(VERSION).and_then(|bytes| serde_json::from_slice(bytes).ok());
+        if version.is_some_and(|version: MapVersion| version >= last) {
+            return Ok(());
+        }
+        let found = version.map_or("nothing".to_owned(), |version| format!("version {version}"));
+        let why = format!(
+            "version {last} was stored and {found} is left: the disk has lost changes; restore a copy, or remove the \
+             directory to begin a new cluster"
+        );
+        Err(StoreError::Unreadable { folder: self.folder.clone(), why })
+    }
+
+    fn note_stored(&mut self, change: &Change) -> io::Result<()> {
+        let mut text = change.puts.get(VERSION).cloned().unwrap_or_default();
+        text.resize(STORED_BYTES - 1, b' ');
+        text.push(b'\n');
+        self.stored.write_all_at(&text, 0)?;
+        self.stored.sync_all()
     }
 
     fn files(&self) -> PathBuf {
@@ -70,7 +112,9 @@ impl Store for Disk {
             let (name, value) = entry.map_err(|error| unreadable(&self.folder, &error))?;
             Ok((String::from_utf8_lossy(&name).into_owned(), value.to_vec()))
         };
-        self.database.iter().map(read).collect()
+        let values = self.database.iter().map(read).collect::<Result<_, _>>()?;
+        self.check_complete(&values)?;
+        Ok(values)
     }
 
     fn compare_and_set(&mut self, change: &Change) -> Result<(), StoreError> {
@@ -90,7 +134,10 @@ impl Store for Disk {
             Ok(())
         });
         match done {
-            Ok(()) => self.sync(),
+            Ok(()) => {
+                self.sync()?;
+                self.note_stored(change).map_err(failed("noting the version in", &self.folder))
+            }
             Err(TransactionError::Abort(found)) => {
                 Err(StoreError::conflict(expected, found.as_deref()))
             }
@@ -109,11 +156,15 @@ fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
 }
 
+fn open_file(path: &Path) -> Result<File, StoreError> {
+    let open = File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(path);
+    open.map_err(failed("opening", path))
+}
+
 /// Takes the folder's lock, which the system gives back when the process ends, however it ends.
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
-    let open = File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
-    let file = open.map_err(failed("opening", &path))?;
+    let file = open_file(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
@@ -176,9 +227,14 @@ fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn change(expected: Option<&str>, version: &str) -> Change {
+        let json = |text: &str| format!("{text:?}").into_bytes();
+        let puts = [(VERSION.to_owned(), json(version)), ("a".to_owned(), json(version))].into();
+        Change { expected: expected.map(json), puts, deletes: vec![] }
+    }
+
     fn first_change() -> Change {
-        let value = |text: &str| (text.to_owned(), text.as_bytes().to_vec());
-        Change { expected: None, puts: [value(VERSION), value("a")].into(), deletes: vec![] }
+        change(None, "1.9")
     }
 
     fn modes(folder: &Path) -> Vec<(PathBuf, u32)> {
@@ -218,6 +274,58 @@ mod tests {
         let opened = Disk::open(folder.path()).unwrap();
         assert_eq!(opened.load().unwrap(), first_change().puts);
         assert!(!planted.exists());
+    }
+
+    /// sled 0.34 drops a damaged tail of its log in silence, down to an empty database.
+    #[test]
+    fn a_database_that_has_lost_changes_is_not_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, copy) = (folder.path().join("data"), folder.path().join("copy"));
+        let mut disk = Disk::open(&data).unwrap();
+        disk.compare_and_set(&change(None, "1.9")).unwrap();
+        drop(disk);
+        copy_folder(&data.join("registry"), &copy);
+        let mut disk = Disk::open(&data).unwrap();
+        disk.compare_and_set(&change(Some("1.9"), "1.10")).unwrap();
+        assert_eq!(disk.load().unwrap(), change(None, "1.10").puts);
+        drop(disk);
+
+        let why = |data: &Path| Disk::open(data).unwrap().load().unwrap_err().to_string();
+        fs::remove_dir_all(data.join("registry")).unwrap();
+        copy_folder(&copy, &data.join("registry"));
+        assert!(
+            why(&data).contains("version 1.10 was stored and version 1.9 is left"),
+            "{}",
+            why(&data)
+        );
+        fs::remove_dir_all(data.join("registry")).unwrap();
+        assert!(why(&data).contains("nothing is left"), "{}", why(&data));
+    }
+
+    /// A kill between the change of the database and the note of it.
+    #[test]
+    fn a_database_may_be_ahead_of_the_note() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(folder.path()).unwrap();
+        disk.compare_and_set(&change(None, "1.9")).unwrap();
+        let note = fs::read(folder.path().join("stored")).unwrap();
+        disk.compare_and_set(&change(Some("1.9"), "1.10")).unwrap();
+        drop(disk);
+        for note in [note.as_slice(), b"", b"\"1.", &[0; STORED_BYTES]] {
+            fs::write(folder.path().join("stored"), note).unwrap();
+            let loaded = Disk::open(folder.path()).unwrap().load().unwrap();
+            assert_eq!(loaded, change(None, "1.10").puts);
+        }
+    }
+
+    fn copy_folder(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => copy_folder(&entry.path(), &to.join(entry.file_name())),
+                false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use firn_uplink::registry::Event;
 use firn_uplink::settings::Wishes;
-use firn_wire::ids::{Epoch, Incarnation, MapVersion, WorkerId, WorkerName};
+use firn_wire::ids::{ClusterId, Epoch, Incarnation, MapVersion, WorkerId, WorkerName};
 use firn_wire::map::{GroupRule, Placement, TablePolicy};
 use firn_wire::registry::{Heartbeat, Proposal, Register, Verdict};
 use proptest::prelude::*;
@@ -65,7 +65,7 @@ fn event(world: &mut World, happening: &Happening) -> Option<Event> {
             incarnation: run(r),
             addresses: [("peer".to_owned(), format!("127.0.0.1:{}", u16::from(port) + 1))].into(),
             shards: 4,
-            cluster: other_cluster.then(|| firn_wire::ids::ClusterId(CLUSTER.0 + 1)),
+            cluster: other_cluster.then_some(ClusterId(CLUSTER.0 + 1)),
         }),
         Happening::Beat { name, run: r, goodbye } => {
             Event::Beat(worker(name), Heartbeat { incarnation: run(r), goodbye })
@@ -111,7 +111,7 @@ fn event(world: &mut World, happening: &Happening) -> Option<Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn invariants_hold_whatever_happens(

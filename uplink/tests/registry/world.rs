@@ -30,7 +30,7 @@ impl World {
         let state = State::new(CLUSTER, 7, settings);
         let mut store = Memory::default();
         store.compare_and_set(&Change::between(None, &state)).expect("the store is empty");
-        let registry = Registry::new(state.clone(), OWN_ADDRESS.to_owned(), 0);
+        let registry = Registry::new(state.clone(), OWN_ADDRESS.to_owned(), None, 0);
         Self { now_ms: 0, registry, stored: state, store, maps: Vec::new() }
     }
 
@@ -65,7 +65,7 @@ impl World {
     pub(crate) fn restart(&mut self, wishes: Wishes) -> Result<(), String> {
         let mut state = self.read().expect("a first start has stored a state");
         state.set_settings(wishes.of_the_cluster(&state.map.settings)?);
-        self.registry = Registry::new(state, OWN_ADDRESS.to_owned(), self.now_ms);
+        self.registry = Registry::new(state, OWN_ADDRESS.to_owned(), None, self.now_ms);
         if self.registry.version() != self.stored.map.version {
             self.maps.push(Arc::clone(self.registry.map()));
         }

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use firn_tests::Raw;
-
-use crate::{Answer, Ask, Door};
+use super::{Answer, Ask, Door};
+use crate::raw::Raw;
 
 /// The bytes of a line without its end.
 fn line(raw: &mut Raw, end: &[u8]) -> Vec<u8> {
@@ -18,10 +17,12 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Words between white space; a value has no white space and at least one byte.
-pub(crate) struct Boutique(Raw);
+#[derive(Debug)]
+pub struct Boutique(Raw);
 
 impl Boutique {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    /// Connects to its listener.
+    pub fn connect(address: SocketAddr) -> Self {
         Self(Raw::connect(address))
     }
 
@@ -71,10 +72,12 @@ impl Door for Boutique {
 }
 
 /// Arguments between single blanks; a value is the rest of a line, and the first one stays.
-pub(crate) struct Winter(Raw);
+#[derive(Debug)]
+pub struct Winter(Raw);
 
 impl Winter {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    /// Connects to its listener.
+    pub fn connect(address: SocketAddr) -> Self {
         Self(Raw::connect(address))
     }
 

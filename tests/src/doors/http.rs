@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use firn_tests::Raw;
 use serde_json::{Value, json};
 
-use crate::{Answer, Ask, Door};
+use super::{Answer, Ask, Door};
+use crate::raw::Raw;
 
 /// The head's first number and the body of an HTTP reply.
 struct Reply {
@@ -21,21 +21,8 @@ impl Reply {
 
 /// Sends one request as it stands: a client library would normalise the path.
 fn exchange(http: &mut Raw, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    http.send(head.as_bytes());
-    // A body over the limit may be refused before all of it is taken.
-    let _ = http.offer(body);
-    let head = String::from_utf8(http.until(b"\r\n\r\n")).expect("a head of text");
-    let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    let body = http.exactly(length.unwrap_or(0));
-    Reply { status: status.unwrap_or_else(|| panic!("no status in {head:?}")), body }
+    let (status, body) = http.http_with(method, path, headers, body);
+    Reply { status, body }
 }
 
 /// Every byte percent-encoded but letters and digits.
@@ -48,10 +35,12 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 /// `/v1/kv`.
-pub(crate) struct Native(Raw, SocketAddr);
+#[derive(Debug)]
+pub struct Native(Raw, SocketAddr);
 
 impl Native {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    /// Connects to its listener.
+    pub fn connect(address: SocketAddr) -> Self {
         Self(Raw::connect(address), address)
     }
 
@@ -102,11 +91,19 @@ impl Door for Native {
     }
 }
 
+/// What Smache answers; `key` and `node` are not looked at.
+#[derive(serde::Deserialize)]
+struct SmacheAnswer {
+    data: Value,
+}
+
 /// `/api`: JSON texts in the table `default`, no removal.
-pub(crate) struct Smache(Raw, SocketAddr);
+#[derive(Debug)]
+pub struct Smache(Raw, SocketAddr);
 
 impl Smache {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    /// Connects to its listener.
+    pub fn connect(address: SocketAddr) -> Self {
         Self(Raw::connect(address), address)
     }
 }
@@ -141,8 +138,9 @@ impl Door for Smache {
             self.0 = Raw::connect(self.1);
             return Some(Answer::Refused(reply.text()));
         }
-        let body: Value = serde_json::from_slice(&reply.body).expect("Smache answers JSON");
-        Some(match (ask, &body["data"]) {
+        // The integer of a long key is beyond what a JSON number is read into here.
+        let body: SmacheAnswer = serde_json::from_slice(&reply.body).expect("Smache answers JSON");
+        Some(match (ask, &body.data) {
             (Ask::Write(_, value) | Ask::Overwrite(_, value), data) => {
                 assert_eq!(data.as_str(), text(value), "the data are given back");
                 Answer::Done

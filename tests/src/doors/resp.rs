@@ -2,19 +2,21 @@
 
 use std::net::SocketAddr;
 
-use firn_tests::Raw;
+use super::{Answer, Ask, Door};
+use crate::raw::Raw;
 
-use crate::{Answer, Ask, Door};
-
-pub(crate) struct Resp(Raw);
+/// One connection to the Redis door.
+#[derive(Debug)]
+pub struct Resp(Raw);
 
 impl Resp {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    /// Connects to its listener.
+    pub fn connect(address: SocketAddr) -> Self {
         Self(Raw::connect(address))
     }
 
     /// Sends one command and reads a reply that is no array.
-    pub(crate) fn command(&mut self, words: &[&[u8]]) -> Answer {
+    pub fn command(&mut self, words: &[&[u8]]) -> Answer {
         let mut request = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
             request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());

@@ -1,0 +1,6 @@
+//! Routers, links and peer listeners against each other over loopback.
+
+mod peers;
+mod routing;
+mod tables;
+mod toy;
