@@ -251,7 +251,13 @@ impl<'l> Connection<'l> {
         }
         if silence > ASK_AFTER && self.own.is_none() {
             let id = self.new_id();
-            let head = Head { role: Role::Admin, remaining_ms: 0, map: MapVersion::default() };
+            let head = Head {
+                role: Role::Admin,
+                remaining_ms: 0,
+                stream: OWN_STREAM,
+                alone: true,
+                map: MapVersion::default(),
+            };
             self.rotation.push(OWN_STREAM, id, request(&head).into());
             self.own = Some(id);
         }

@@ -34,11 +34,11 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// What stands before its asks.
-    pub(crate) fn head(&self, map: &MapIndex) -> Head {
+    /// What stands before its asks. `alone`: see [`Head::alone`].
+    pub(crate) fn head(&self, map: &MapIndex, alone: bool) -> Head {
         let remaining = self.deadline.saturating_duration_since(Instant::now());
         let remaining_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
-        Head { role: self.role, remaining_ms, map: map.version }
+        Head { role: self.role, remaining_ms, stream: self.stream, alone, map: map.version }
     }
 }
 

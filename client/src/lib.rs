@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`router`] takes commands; a submission answers them at hand, puts them into a message per peer
 //! (`call`, `link`, `connection`) or leaves them to a ticket (`settle`, which `retry` decides for). `plan` and `parts` take
-//! batches apart and put replies together, `copy`, `sweep` and `tables` do what no step can. [`maps`] is the map in force,
-//! [`follow`] keeps it new, [`uplink`] is where it comes from. [`client`] is all that for programs.
+//! batches apart and put replies together; `copy`, `whole_table` with its `sweep`, and `tables` do what no step can.
+//! [`maps`] is the map in force, [`follow`] keeps it new, [`uplink`] is where it comes from. [`client`] is all that for
+//! programs.
 
 mod call;
 pub mod client;
@@ -32,5 +33,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 pub mod uplink;
+mod whole_table;
 
 pub use crate::core::run_step;

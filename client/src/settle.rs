@@ -27,7 +27,7 @@ pub(crate) struct Forwarded<L> {
     /// Which of the call's asks.
     pub(crate) index: usize,
     /// What follows on its partition by another route waits as long as this lives.
-    pub(crate) _open: OpenGuard,
+    pub(crate) open: OpenGuard,
     pub(crate) again: Option<Ticket>,
 }
 
@@ -44,6 +44,7 @@ impl<L: Local> Future for Forwarded<L> {
         if let Some(reply) = self.core.answer(outcome, self.index, repeatable) {
             return Poll::Ready(reply);
         }
+        self.open.refused();
         let ask = call.ask(self.index);
         let mut again: Ticket = Box::pin(settle(Arc::clone(&self.core), self.asker, ask));
         let first = again.as_mut().poll(context);
@@ -140,7 +141,7 @@ impl<L: Local> Core<L> {
                     return Err(Trouble::Silent(id, worker.clone()));
                 }
                 Way::To(worker) => {
-                    let mut message = request(&asker.head(&view.map));
+                    let mut message = request(&asker.head(&view.map, true));
                     let start = message.len() as u32;
                     message.extend_from_slice(ask);
                     let call = self

@@ -224,7 +224,7 @@ impl<'s, L: Local> Submission<'s, L> {
             asker: self.asker.expect("the message was begun with it"),
             call: Arc::clone(&message.call),
             index: message.starts.len() - 1,
-            _open: self.session.open.note(step.partition, route),
+            open: self.session.open.note(step.partition, route),
             again: None,
         }))
     }
@@ -244,7 +244,7 @@ impl<'s, L: Local> Submission<'s, L> {
     fn begin_message(&mut self, worker: &'s WorkerId, peer: Arc<Peer>, route: u64) -> Outgoing<'s> {
         let asker = self.asker();
         let call = Call::new(asker.stream, asker.deadline);
-        let bytes = request(&asker.head(&self.view.map));
+        let bytes = request(&asker.head(&self.view.map, false));
         Outgoing { worker, peer, route, call, bytes, starts: Vec::new() }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use firn_wire::command::{Cursor, Filter, Scan, Wide, WideOp};
-use firn_wire::exchange::{Sink, Ticket};
 use firn_wire::ids::{PartitionId, TableId};
 use firn_wire::map::{MapIndex, TableRow};
 use firn_wire::message::{AskRef, request};
@@ -14,103 +13,13 @@ use crate::core::{Asker, Core, Way};
 use crate::local::Local;
 use crate::page::{Found, merge, share};
 use crate::retry::{Next, judge};
-use crate::submission::Submission;
-
-impl<L: Local> Submission<'_, L> {
-    pub(crate) fn count(&mut self, slot: usize, table: TableId, sink: &mut dyn Sink) {
-        if self.answer_at_hand(slot, table, WideOp::Count, sink) {
-            return;
-        }
-        let (core, asker) = (Arc::clone(self.core), self.asker());
-        let ticket = self.everywhere(async move {
-            core.total(asker, table, WideOp::Count).await.map_or_else(|failed| failed, count_of)
-        });
-        sink.wait(slot, ticket);
-    }
-
-    pub(crate) fn flush(&mut self, slot: usize, tables: &[TableId], sink: &mut dyn Sink) {
-        let (core, asker, tables) = (Arc::clone(self.core), self.asker(), tables.to_vec());
-        let ticket = self.everywhere(async move {
-            let mut removed = 0;
-            for table in tables {
-                match core.total(asker, table, WideOp::Flush).await {
-                    Ok(here) => removed += here,
-                    Err(failed) => return failed,
-                }
-            }
-            count_of(removed)
-        });
-        sink.wait(slot, ticket);
-    }
-
-    pub(crate) fn scan(
-        &mut self,
-        slot: usize,
-        table: TableId,
-        scan: &Scan<'_>,
-        sink: &mut dyn Sink,
-    ) {
-        let scan = Scan { count: share(scan.count, 1), ..*scan };
-        if self.answer_at_hand(slot, table, WideOp::Scan(scan), sink) {
-            return;
-        }
-        let (core, asker) = (Arc::clone(self.core), self.asker());
-        let owned = postcard::to_stdvec(&scan).expect("a scan has no unserialisable part");
-        let ticket: Ticket = self.everywhere(async move {
-            let scan = postcard::from_bytes(&owned).expect("written above");
-            core.page(asker, table, scan).await.unwrap_or_else(|failed| failed)
-        });
-        sink.wait(slot, ticket);
-    }
-
-    pub(crate) fn random(&mut self, slot: usize, table: TableId, sink: &mut dyn Sink) {
-        let (core, asker) = (Arc::clone(self.core), self.asker());
-        let ticket = self.everywhere(async move {
-            core.any_row(asker, table).await.unwrap_or_else(|failed| failed)
-        });
-        sink.wait(slot, ticket);
-    }
-
-    /// Answers when all of the table is led here and nothing is on its way; false when it is not.
-    fn answer_at_hand(
-        &self,
-        slot: usize,
-        table: TableId,
-        op: WideOp<'_>,
-        sink: &mut dyn Sink,
-    ) -> bool {
-        let map = &self.view.map;
-        let Some(row) = map.table_by_id(table) else {
-            sink.put(slot, Failure::NoSuchTable.into());
-            return true;
-        };
-        let partitions: Vec<u16> = partitions_from(map, row, &op).collect();
-        let here = |number: &u16| {
-            let partition = self.view.row(PartitionId { group: row.group, number: *number });
-            partition.is_some_and(|partition| self.core.way(partition) == Way::Here)
-        };
-        if self.session.open.any() || !partitions.iter().all(here) {
-            return false;
-        }
-        let wide = Wide { table, group: row.group, partitions, op };
-        let mut answered = false;
-        self.core.local.wide(map, &wide, &mut |reply| match reply {
-            Reply::Wide { refused, reply } if refused.is_empty() => {
-                sink.put(slot, reply.reply());
-                answered = true;
-            }
-            _ => {}
-        });
-        answered
-    }
-}
-
-fn count_of(count: u64) -> ReplyBuf {
-    ReplyBuf::new(&Reply::Count(count))
-}
 
 /// The partitions an operation concerns, ascending.
-fn partitions_from(map: &MapIndex, row: &TableRow, op: &WideOp<'_>) -> std::ops::Range<u16> {
+pub(crate) fn partitions_from(
+    map: &MapIndex,
+    row: &TableRow,
+    op: &WideOp<'_>,
+) -> std::ops::Range<u16> {
     let all = map.partitions_of(row);
     match op {
         WideOp::Scan(scan) => all.start.max(scan.from.partition.min(all.end))..all.end,
@@ -138,7 +47,12 @@ type Failed = ReplyBuf;
 
 impl<L: Local> Core<L> {
     /// The sum of what all workers count.
-    async fn total(&self, asker: Asker, table: TableId, op: WideOp<'_>) -> Result<u64, Failed> {
+    pub(crate) async fn total(
+        &self,
+        asker: Asker,
+        table: TableId,
+        op: WideOp<'_>,
+    ) -> Result<u64, Failed> {
         let (mut total, mut left) = (0, None);
         let mut changes = self.maps.changes();
         for tries in 0.. {
@@ -168,7 +82,12 @@ impl<L: Local> Core<L> {
     }
 
     /// One page of a table, from a place on.
-    async fn page(&self, asker: Asker, table: TableId, scan: Scan<'_>) -> Result<ReplyBuf, Failed> {
+    pub(crate) async fn page(
+        &self,
+        asker: Asker,
+        table: TableId,
+        scan: Scan<'_>,
+    ) -> Result<ReplyBuf, Failed> {
         let mut changes = self.maps.changes();
         for tries in 0.. {
             changes.mark_unchanged();
@@ -195,7 +114,7 @@ impl<L: Local> Core<L> {
     }
 
     /// Some row of a table: the pages from a place by chance on, once around.
-    async fn any_row(&self, asker: Asker, table: TableId) -> Result<ReplyBuf, Failed> {
+    pub(crate) async fn any_row(&self, asker: Asker, table: TableId) -> Result<ReplyBuf, Failed> {
         const CANDIDATES: u32 = 16;
         let map = self.maps.load();
         let row = map.table_by_id(table).ok_or(Failure::NoSuchTable)?;
@@ -266,7 +185,7 @@ impl<L: Local> Core<L> {
                 Answer::Reply(reply)
             }
             Way::To(worker) => {
-                let mut message = request(&asker.head(map));
+                let mut message = request(&asker.head(map, true));
                 let start = message.len() as u32;
                 AskRef::Wide(wide).write(&mut message);
                 self.send(map, worker, asker, message, vec![start])

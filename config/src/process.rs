@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use log::LevelFilter;
 
-/// Logs to stderr; `RUST_LOG` beats `level`.
+/// Logs to stderr; `RUST_LOG` beats `level`. Of actix only warnings are shown, and none of its words about malformed
+/// requests: anybody can send those.
 pub fn init_logging(level: LevelFilter) {
-    let from = env_logger::Env::default().default_filter_or(level.as_str());
+    let filter = format!("{level},actix_server=warn,actix_http=off");
+    let from = env_logger::Env::default().default_filter_or(filter);
     env_logger::Builder::from_env(from).format_timestamp_millis().init();
 }
 

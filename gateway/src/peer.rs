@@ -4,10 +4,12 @@
 //! Invariants:
 //! - Before the caller has proven the cluster secret nothing but two fixed frames is read.
 //! - Requests are handed over in the order in which they become whole; replies leave as they are ready.
+//! - What a stream asks of a partition after a request that was refused is refused too, until its sender knows.
 //! - Above [`REPLIES_BYTES_MAX`] of replies the caller has not taken, or [`LINK_MESSAGES_MAX`] requests without one,
 //!   nothing more is read.
 //! - Bytes that are no frame, or no message, end the connection with a line in the log.
 
+mod refused;
 mod response;
 
 use std::future::Future;
@@ -19,9 +21,10 @@ use std::time::Duration;
 
 use firn_wire::frame::{Assembler, Frame, FrameError, Kind};
 use firn_wire::handshake::{HELLO_BYTES, HandshakeError, Hello, PROOF_BYTES, Side};
-use firn_wire::ids::{ClusterId, WorkerId};
-use firn_wire::limits::{FRAME_BYTES_MAX, LINK_MESSAGES_MAX};
-use firn_wire::message::{BadMessage, read_request};
+use firn_wire::ids::{ClusterId, PartitionId, WorkerId};
+use firn_wire::limits::{FRAME_BYTES_MAX, LINK_MESSAGES_MAX, REFUSED_MAX};
+use firn_wire::message::{Ask, BadMessage, read_request};
+use firn_wire::reply::Failure;
 use firn_wire::rotation::Rotation;
 use firn_wire::secret::Secret;
 use futures_util::StreamExt as _;
@@ -32,6 +35,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::execute::Answer;
 use crate::listen::{Connections, accept};
+use crate::peer::refused::Refused;
 use crate::peer::response::{Ended, Response};
 
 /// How long a caller has for its hello and its proof.
@@ -81,6 +85,8 @@ enum PeerError {
     Message(#[from] BadMessage),
     #[error("it sent a response, and was asked nothing")]
     Response,
+    #[error("{REFUSED_MAX} of its requests were refused")]
+    Refused,
 }
 
 async fn serve(
@@ -134,6 +140,7 @@ struct Connection {
     /// Responses that wait for some of their replies.
     waiting: FuturesUnordered<Waiting>,
     rotation: Rotation<Vec<u8>>,
+    refused: Refused,
     out: Vec<u8>,
     written: usize,
 }
@@ -146,6 +153,7 @@ impl Connection {
             assembler: Assembler::default(),
             waiting: FuturesUnordered::new(),
             rotation: Rotation::new(Kind::Response),
+            refused: Refused::default(),
             out: Vec::new(),
             written: 0,
         }
@@ -214,9 +222,20 @@ impl Connection {
 
     fn take_request(&mut self, id: u32, message: &[u8]) -> Result<(), PeerError> {
         let (head, asks) = read_request(message)?;
-        let mut response = Response::new(&asks);
-        self.answer.answer(&head, &asks, &mut response);
-        match response.end() {
+        let mut response = Response::default();
+        for ask in &asks {
+            // One by one: a refusal, or a response that has grown long, concerns what comes after.
+            let partition = partition_of(ask);
+            if response.is_long() || self.refused.concerns(&head, partition) {
+                response.push(&Failure::NotHereYet(partition).into());
+            } else {
+                self.answer.answer(&head, std::slice::from_ref(ask), &mut response);
+            }
+            if response.is_refused() && !self.refused.note(&head, partition) {
+                return Err(PeerError::Refused);
+            }
+        }
+        match response.end(asks.len()) {
             Ended::Ready(bytes) => self.rotation.push(u64::from(id), id, bytes),
             Ended::Waits(rest) => self.waiting.push(Box::pin(async move { (id, rest.await) })),
         }
@@ -243,8 +262,69 @@ impl Connection {
     }
 }
 
+/// The partition an ask is for, the first of several.
+fn partition_of(ask: &Ask<'_>) -> PartitionId {
+    match ask {
+        Ask::Step(step) => step.partition,
+        Ask::Wide(wide) => PartitionId {
+            group: wide.group,
+            number: wide.partitions.first().copied().unwrap_or_default(),
+        },
+    }
+}
+
 /// Empties a buffer, and gives memory back that a long message has left.
 fn empty(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(BUFFER_KEEP_BYTES);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firn_wire::command::{KeyOp, Op, Step};
+    use firn_wire::exchange::{Role, Sink};
+    use firn_wire::ids::TableId;
+    use firn_wire::message::{AskRef, Head, request};
+    use firn_wire::reply::Reply;
+
+    /// Answers everything with a mebibyte.
+    struct Long(Vec<u8>);
+
+    impl Answer for Long {
+        fn answer(&self, _: &Head, _: &[Ask<'_>], sink: &mut dyn Sink) {
+            sink.put(0, Reply::Text { value: &self.0, version: Default::default() });
+        }
+    }
+
+    /// A frame with a request of one ask.
+    fn frame(id: u32) -> Vec<u8> {
+        let map = Default::default();
+        let head = Head { role: Role::Admin, remaining_ms: 9, stream: 1, alone: false, map };
+        let ops = [KeyOp { table: TableId::DEFAULT, key: b"k", op: Op::Get }];
+        let partition = PartitionId::default();
+        let mut payload = request(&head);
+        AskRef::Step(Step { partition, once: None, guards: &[], ops: &ops }).write(&mut payload);
+        let mut out = Vec::new();
+        Frame { kind: Kind::Request, last: true, id, payload: &payload }.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn who_does_not_take_replies_is_answered_no_more() {
+        let long = 1024 * 1024;
+        let mut connection = Connection::new(Arc::new(Long(vec![0; long])));
+        connection.input = (0..100).flat_map(frame).collect();
+        assert!(connection.take_frames().unwrap(), "it stops");
+        assert!(!connection.has_room());
+        assert!(connection.rotation.bytes() <= REPLIES_BYTES_MAX + 2 * long);
+        let mut taken = connection.rotation.bytes() / long;
+        while !connection.rotation.is_empty() {
+            connection.rotation.fill(&mut Vec::new(), usize::MAX, |_| true);
+            connection.take_frames().unwrap();
+            taken += connection.rotation.bytes() / long;
+        }
+        assert_eq!(taken, 100, "and goes on");
+        assert!(connection.input.is_empty() && connection.input.capacity() <= BUFFER_KEEP_BYTES);
+    }
 }

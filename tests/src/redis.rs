@@ -88,12 +88,15 @@ impl<T: Read + Write + Send> Stream for T {}
 /// A connection that speaks the Redis protocol: requests out, replies back as the bytes they are.
 pub struct Talk {
     stream: Box<dyn Stream>,
+    /// Read from the socket.
     ahead: Vec<u8>,
+    /// How much of `ahead` has been taken.
+    taken: usize,
 }
 
 impl Talk {
     fn new(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), ahead: Vec::new() }
+        Self { stream: Box::new(stream), ahead: Vec::new(), taken: 0 }
     }
 
     /// Connects to a listener of ours.
@@ -126,25 +129,30 @@ impl Talk {
     #[track_caller]
     pub fn reply(&mut self) -> Vec<u8> {
         loop {
-            if let Some(end) = reply_end(&self.ahead, 0) {
-                return self.ahead.drain(..end).collect();
+            if let Some(end) = reply_end(&self.ahead, self.taken) {
+                let reply = self.ahead[self.taken..end].to_vec();
+                self.taken = end;
+                return reply;
             }
-            let read = self.read();
-            let shown = String::from_utf8_lossy(&self.ahead);
-            assert!(read > 0, "the connection ended within a reply: {shown:?}");
+            self.ahead.drain(..std::mem::take(&mut self.taken));
+            assert!(self.read() > 0, "the connection ended: {}", self.ahead.escape_ascii());
         }
     }
 
-    /// Everything up to the end of the connection; None where it does not end within [`DEADLINE`].
+    /// Everything up to the end of the connection.
+    ///
+    /// # Panics
+    /// When it does not end within [`DEADLINE`].
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         while self.read() > 0 {}
+        self.ahead.drain(..std::mem::take(&mut self.taken));
         std::mem::take(&mut self.ahead)
     }
 
     #[track_caller]
     fn read(&mut self) -> usize {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = [0; 64 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(n) => {
                 self.ahead.extend_from_slice(&buffer[..n]);
@@ -152,7 +160,7 @@ impl Talk {
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             Err(error) => {
-                panic!("no reply: {error}; so far {:?}", String::from_utf8_lossy(&self.ahead))
+                panic!("no reply: {error}; so far {}", self.ahead[self.taken..].escape_ascii())
             }
         }
     }

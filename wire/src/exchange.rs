@@ -68,10 +68,18 @@ pub struct Open {
 #[derive(Debug)]
 pub struct OpenGuard(Arc<AtomicU32>);
 
+/// The bit of a count that says that one of those counted was refused.
+const REFUSED: u32 = 1 << 31;
+
 impl OpenGuard {
     fn new(count: &Arc<AtomicU32>) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(count))
+    }
+
+    /// The request was refused and is tried again: whatever follows waits until all that is on its way has been answered.
+    pub fn refused(&self) {
+        self.0.fetch_or(REFUSED, Ordering::AcqRel);
     }
 }
 
@@ -82,7 +90,11 @@ impl Drop for OpenGuard {
 }
 
 fn some(count: &AtomicU32) -> bool {
-    count.load(Ordering::Acquire) > 0
+    count.load(Ordering::Acquire) & !REFUSED > 0
+}
+
+fn is_refused(count: &AtomicU32) -> bool {
+    count.load(Ordering::Acquire) & REFUSED > 0
 }
 
 impl Open {
@@ -92,7 +104,8 @@ impl Open {
     /// Whether a request for `partition` that would take `route` must wait for earlier ones.
     pub fn must_wait(&self, partition: PartitionId, route: u64) -> bool {
         let elsewhere = |(taken, count): &(u64, Arc<AtomicU32>)| {
-            (*taken != route || *taken == Self::WHEN_POLLED) && some(count)
+            let mixed = *taken != route || *taken == Self::WHEN_POLLED || is_refused(count);
+            mixed && some(count)
         };
         some(&self.everywhere) || self.partitions.get(&partition).is_some_and(elsewhere)
     }
@@ -103,8 +116,10 @@ impl Open {
             self.partitions.retain(|_, (_, count)| some(count));
         }
         let entry = self.partitions.entry(partition).or_insert_with(|| (route, Arc::default()));
-        if entry.0 != route {
-            entry.0 = if some(&entry.1) { Self::WHEN_POLLED } else { route };
+        if !some(&entry.1) {
+            *entry = (route, Arc::default());
+        } else if entry.0 != route || is_refused(&entry.1) {
+            entry.0 = Self::WHEN_POLLED;
         }
         OpenGuard::new(&entry.1)
     }
@@ -185,6 +200,15 @@ mod tests {
         assert!(open.must_wait(p, 1) && open.must_wait(p, Open::WHEN_POLLED));
         drop(second);
         assert!(!open.must_wait(p, 2) && !open.any());
+        let (third, fourth) = (open.note(p, 3), open.note(p, 3));
+        assert!(!open.must_wait(p, 3));
+        third.refused();
+        drop(third);
+        assert!(open.must_wait(p, 3), "the fourth may have been refused too");
+        drop(fourth);
+        let fifth = open.note(p, 3);
+        assert!(!open.must_wait(p, 3));
+        drop(fifth);
         let all = open.note_everywhere();
         assert!(open.must_wait(q, 1) && open.any());
         drop(all);

@@ -25,9 +25,9 @@ const MAGIC: [u8; 2] = [0xF1, 0x52];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// Asks forwarded by a router: [`crate::message::Request`].
+    /// Asks forwarded by a router: [`crate::message::read_request`].
     Request = 1,
-    /// Their replies: [`crate::message::Response`].
+    /// Their replies: [`crate::message::read_response`].
     Response = 2,
 }
 

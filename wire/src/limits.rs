@@ -12,11 +12,15 @@ pub const META_BYTES_MAX: usize = 4 * 1024;
 pub const NAME_BYTES_MAX: usize = 63;
 /// The longest frame between workers, its header included, in bytes.
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
-/// The longest message between workers: one command of the largest value, or a batch that was closed when it
-/// passed [`MESSAGE_BYTES_SOFT`], in bytes.
-pub const MESSAGE_BYTES_MAX: usize = 2 * VALUE_BYTES_HARD_MAX + 1024 * 1024;
+/// The longest message between workers: a response that was just below [`RESPONSE_BYTES_SOFT`] and the longest reply of a
+/// step, or a request of one step, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = RESPONSE_BYTES_SOFT + STEP_REPLY_BYTES_MAX + 1024 * 1024;
 /// A batch for one peer is closed and sent when it passes this, in bytes.
 pub const MESSAGE_BYTES_SOFT: usize = 1024 * 1024;
+/// Once a response has this many bytes, what its request still asks is refused, and its router asks again, in bytes.
+pub const RESPONSE_BYTES_SOFT: usize = 16 * 1024 * 1024;
+/// Requests of one link that were refused and whose senders may still ask again; with more the link is closed.
+pub const REFUSED_MAX: usize = 262_144;
 /// Messages of one link that may be in parts at once.
 pub const MESSAGES_OPEN_MAX: usize = 1024;
 /// Bytes of unanswered requests, and as many of responses not yet whole, that one link between workers holds; a request

@@ -27,6 +27,11 @@ pub struct Head {
     pub role: Role,
     /// How much of the deadline is left, in milliseconds.
     pub remaining_ms: u32,
+    /// The session that asks, by a number of the sender's: its requests for one partition are applied in their order.
+    pub stream: u64,
+    /// Whether every earlier request of the stream for these partitions has been answered. After a refusal one that says
+    /// so is taken, and no other: what was sent before its sender knew of the refusal must not overtake what was refused.
+    pub alone: bool,
     /// The map the router went by. A receiver with an older one gets a newer before it says that it does not know a table.
     pub map: MapVersion,
 }
@@ -38,13 +43,6 @@ pub enum Ask<'a> {
     Step(#[serde(borrow)] StepBuf<'a>),
     /// A wide request; its reply is `Wide` or `Failed`.
     Wide(#[serde(borrow)] Wide<'a>),
-}
-
-impl<'a> Ask<'a> {
-    /// Reads one ask.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, BadMessage> {
-        Ok(postcard::from_bytes(bytes)?)
-    }
 }
 
 /// An ask as it is written, from borrowed parts. The same variants in the same order as [`Ask`].
@@ -118,6 +116,8 @@ mod tests {
         let head = Head {
             role: Role::Admin,
             remaining_ms: 900,
+            stream: 7,
+            alone: false,
             map: MapVersion { generation: 1, counter: 4 },
         };
         let partition = PartitionId { group: GroupId(0), number: 17 };

@@ -1,7 +1,6 @@
 //! This worker as its listeners see it: the router over its shards, and the asks that peers have routed here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use firn_client::local::{Local as _, NotLed};
 use firn_client::maps::Maps;
@@ -9,13 +8,11 @@ use firn_client::router::Router;
 use firn_client::run_step;
 use firn_gateway::execute::{About, Answer, Boxed, Execute, ProcessKind};
 use firn_wire::command::{Command, Step};
-use firn_wire::exchange::{Session, Sink, Ticket};
+use firn_wire::exchange::{Session, Sink};
 use firn_wire::ids::{MapVersion, PartitionId, TableId, TableName, WorkerName};
 use firn_wire::map::MapIndex;
-use firn_wire::message::{Ask, AskRef, Head};
-use firn_wire::reply::{Failure, Reply, ReplyBuf};
-
-use tokio::time::Instant;
+use firn_wire::message::{Ask, Head};
+use firn_wire::reply::{Failure, Reply};
 
 use crate::clock::Clock;
 use crate::membership::Membership;
@@ -67,7 +64,7 @@ impl Answer for Node {
         let map = self.asked.maps.load();
         for (slot, ask) in asks.iter().enumerate() {
             if map.version < head.map && !self.asked.knows(&map, ask) {
-                sink.wait(slot, self.asked.later(head, ask));
+                sink.put(slot, Failure::NotHereYet(partition_of(ask)).into());
             } else {
                 self.asked.answer(&map, ask, &mut |reply| sink.put(slot, reply));
             }
@@ -75,8 +72,17 @@ impl Answer for Node {
     }
 }
 
+/// The partition a refusal of the ask names.
+fn partition_of(ask: &Ask<'_>) -> PartitionId {
+    match ask {
+        Ask::Step(step) => step.partition,
+        Ask::Wide(wide) => {
+            PartitionId { group: wide.group, number: wide.partitions.first().copied().unwrap_or(0) }
+        }
+    }
+}
+
 /// What answers the asks of peers: the shards under the map in force.
-#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) shards: Arc<Shards>,
     pub(crate) maps: Arc<Maps>,
@@ -145,23 +151,5 @@ impl Asked {
             (Err(NotLed), Some(row)) => answer(Failure::Moved(row.clone()).into()),
             (Err(NotLed), None) => answer(Failure::NotHereYet(step.partition).into()),
         }
-    }
-
-    /// Answers once the map is as new as the asker's, or the asker waits no longer.
-    fn later(&self, head: &Head, ask: &Ask<'_>) -> Ticket {
-        let (asked, wanted) = (self.clone(), head.map);
-        let deadline = Instant::now() + Duration::from_millis(u64::from(head.remaining_ms));
-        let mut bytes = Vec::new();
-        match ask {
-            Ask::Step(step) => AskRef::Step(step.as_step()).write(&mut bytes),
-            Ask::Wide(wide) => AskRef::Wide(wide).write(&mut bytes),
-        }
-        Box::pin(async move {
-            let _ = tokio::time::timeout_at(deadline, asked.maps.reaches(wanted)).await;
-            let ask = Ask::read(&bytes).expect("it was an ask before it was written");
-            let mut reply = None;
-            asked.answer(&asked.maps.load(), &ask, &mut |some| reply = Some(ReplyBuf::new(&some)));
-            reply.expect("an ask is answered once")
-        })
     }
 }

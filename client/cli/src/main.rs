@@ -1,8 +1,8 @@
 //! The `firn` command.
 //!
 //! Reading order: [`options`] is the command line, [`exit`] how a command ends, [`cluster`] the cluster as it is seen
-//! from here, [`store`] asks it on behalf of one command, [`output`] prints; then one module per command: [`keys`],
-//! [`scan`], [`batch`], [`tables`], [`status`], [`shell`], [`bench`], [`proxy`].
+//! from here, [`store`] asks it on behalf of one command, [`output`] prints; [`ask`] picks the module of a command:
+//! [`keys`], [`scan`], [`batch`], [`tables`], [`status`]; beside them [`shell`], [`mod@bench`] and [`proxy`].
 
 mod ask;
 mod batch;

@@ -2,4 +2,5 @@
 
 mod peers;
 mod routing;
+mod tables;
 mod toy;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use firn_wire::command::{Command, Op};
 use firn_wire::exchange::{Role, Session};
 use firn_wire::frame::{Frame, HEADER_BYTES, Kind, PAYLOAD_BYTES_MAX, write_part};
 use firn_wire::handshake::{HELLO_BYTES, Hello, PROOF_BYTES, Side};
@@ -61,7 +62,8 @@ async fn until_closed(socket: &mut TcpStream) -> Vec<u8> {
 }
 
 fn head() -> Vec<u8> {
-    request(&Head { role: Role::Admin, remaining_ms: 0, map: MapVersion::default() })
+    let map = MapVersion::default();
+    request(&Head { role: Role::Admin, remaining_ms: 0, stream: 1, alone: true, map })
 }
 
 fn frame(id: u32, message: &[u8]) -> Vec<u8> {
@@ -248,6 +250,26 @@ impl Played {
         }
         socket
     }
+}
+
+#[tokio::test]
+async fn one_submission_is_one_message() {
+    let played = Played::new().await;
+    let router = played.router.clone();
+    let asked = tokio::spawn(async move {
+        let mut commands = vec![get(b"1"); 100];
+        commands.push(Command::Many { guards: vec![], ops: vec![key_op(b"2", Op::Get); 2] });
+        run(&router, &mut session(), &commands).await
+    });
+    let mut socket = played.accept().await;
+    let (id, message) = read_frame(&mut socket, &mut Vec::new()).await.unwrap();
+    assert_eq!(read_request(&message).unwrap().1.len(), 101);
+    let mut response = Vec::new();
+    (0..101).for_each(|_| push_reply(&mut response, &Reply::Aborted));
+    let mut out = Vec::new();
+    Frame { kind: Kind::Response, last: true, id, payload: &response }.write(&mut out);
+    socket.write_all(&out).await.unwrap();
+    assert!(asked.await.unwrap().iter().all(|reply| reply.view() == Reply::Aborted));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub(crate) struct Toy {
     pub(crate) leads: Mutex<HashSet<PartitionId>>,
     entries: Mutex<Entries>,
     versions: AtomicUsize,
-    /// Messages that came in.
+    /// Asks that came in.
     pub(crate) requests: AtomicUsize,
     /// Replies to writes of the key `slow` wait for a permit.
     pub(crate) gate: Arc<Semaphore>,

@@ -2,10 +2,11 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
-use firn_wire::ids::{PartitionId, TableId, WorkerId};
+use firn_wire::ids::{MapVersion, PartitionId, TableId, WorkerId};
 use firn_wire::key;
 use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState, shard_of};
 use firn_wire::registry::{MapDelta, Removed};
+use firn_wire::status::Status;
 use serde_json::json;
 
 use super::base64;
@@ -17,30 +18,13 @@ fn count(map: &MapIndex, state: WorkerState) -> usize {
     map.workers.iter().filter(|worker| worker.state == state).count()
 }
 
-/// The state of the cluster in one sentence.
-fn summary(map: &MapIndex) -> String {
-    let (all, up) = (map.workers.len(), count(map, WorkerState::Up));
-    let workers = match (all, up) {
-        (0, _) => return "No worker has registered yet".to_owned(),
-        (1, 1) => "The one worker is up".to_owned(),
-        (all, up) if all == up => format!("All {all} workers up"),
-        (all, up) => format!("{up} of {all} workers up"),
-    };
-    let orphans = map.partitions.iter().filter(|row| row.primary.is_none()).count();
-    match (map.partitions.len(), orphans) {
-        (0, _) => format!("{workers}, no map has been published yet"),
-        (_, 0) => format!("{workers}, every partition has a primary"),
-        (all, orphans) => format!("{workers}, {orphans} of {all} partitions have no primary"),
-    }
-}
-
 /// `GET /v1/cluster`
 pub(super) fn overview(call: &Call<'_>) -> Result<HttpResponse, Problem> {
     call.params(&[])?;
     let (map, about) = (call.door.execute.map(), call.door.execute.about());
-    let led = map.partitions.iter().filter(|row| row.primary.is_some()).count();
+    let status = Status::of(&map);
     Ok(HttpResponse::Ok().json(json!({
-        "summary": summary(&map),
+        "summary": status.to_string(),
         "cluster": map.cluster,
         "version": map.version,
         "format": map.format,
@@ -50,7 +34,10 @@ pub(super) fn overview(call: &Call<'_>) -> Result<HttpResponse, Problem> {
             "leaving": count(&map, WorkerState::Leaving),
             "down": count(&map, WorkerState::Down),
         },
-        "partitions": { "all": map.partitions.len(), "with_primary": led },
+        "partitions": {
+            "all": status.partitions,
+            "with_primary": status.partitions - status.unserved,
+        },
         "tables": map.tables.len(),
         "answered_by": about.name,
         "uplink_heard_ms": about.uplink_heard.map(|heard| heard.as_millis() as u64),
@@ -120,10 +107,15 @@ pub(super) async fn locate(call: &mut Call<'_>) -> Result<HttpResponse, Problem>
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// `GET /v1/map`: the whole map, its version as the tag.
+/// `GET /v1/map`: the whole map, its version as the tag. As at the uplink `?after=VERSION` is answered with 204 when there
+/// is nothing newer; unlike there at once, whatever `wait` says: who follows the map here asks again after a while.
 pub(super) fn map(call: &Call<'_>) -> Result<HttpResponse, Problem> {
-    call.params(&[])?;
+    let params = call.params(&["after", "wait"])?;
     let map = call.door.execute.map();
+    let after: Option<MapVersion> = params.number("after", "a map version, as 1.5")?;
+    if after.is_some_and(|after| after >= map.version) && !map.partitions.is_empty() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
     let tag = HeaderValue::from_str(&format!("\"{}\"", map.version)).expect("digits and a dot");
     if call.request.headers().get(IF_NONE_MATCH).is_some_and(|given| names(given, &tag)) {
         return Ok(HttpResponse::NotModified().insert_header((ETAG, tag)).finish());
@@ -162,17 +154,6 @@ fn names(given: &HeaderValue, tag: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::fake;
-
-    #[test]
-    fn the_summary_tells_what_is_missing() {
-        assert_eq!(summary(&fake::map()), "All 4 workers up, every partition has a primary");
-        let mut map = fake::map().map().clone();
-        map.workers[1].state = WorkerState::Down;
-        map.partitions[0].primary = None;
-        let map = MapIndex::new(map).unwrap();
-        assert_eq!(summary(&map), "3 of 4 workers up, 1 of 1024 partitions have no primary");
-    }
 
     #[test]
     fn a_tag_is_found_in_a_list() {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,11 +10,15 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::load::{Action, Actions, Pace};
 use super::speech::Speech;
 use super::tally::Tally;
+
+/// Bytes of requests above which no more are queued until some are written.
+const OUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What one connection is to do.
 #[derive(Debug, Clone)]
@@ -24,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) actions: Actions,
     /// When.
     pub(crate) pace: Pace,
+    /// Says that a request of an open loop is due.
+    pub(crate) wake: Arc<Notify>,
     /// Requests it may have under way, at least 1.
     pub(crate) pipeline: usize,
     /// The value it writes.
@@ -83,7 +90,7 @@ impl Connection {
 
     /// Queues what is due and has room.
     fn send(&mut self, now: Instant) {
-        while self.open.len() < self.plan.pipeline {
+        while self.open.len() < self.plan.pipeline && self.unwritten() < OUT_BYTES_MAX {
             let Some(due) = self.due(now).filter(|due| *due <= now) else { return };
             let Some(action) = self.plan.actions.next() else {
                 self.exhausted = true;
@@ -127,7 +134,7 @@ impl Connection {
             let end = self.plan.end.map(|end| self.plan.start + end + self.plan.patience);
             let silence = (!self.open.is_empty()).then(|| heard + self.plan.patience);
             let give_up = [end, silence].into_iter().flatten().min();
-            let wake = next.filter(|_| self.open.len() < self.plan.pipeline);
+            let may_send = next.is_some() && self.open.len() < self.plan.pipeline;
             tokio::select! {
                 biased;
                 read = reader.read_buf(&mut self.input) => {
@@ -138,8 +145,8 @@ impl Connection {
                     let count = self.receive(heard).map_err(io::Error::other)?;
                     answered.fetch_add(count, Ordering::Relaxed);
                 }
-                ready = writer.writable(), if self.written < self.out.len() => ready?,
-                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {
+                ready = writer.writable(), if self.unwritten() > 0 => ready?,
+                () = self.plan.wake.notified(), if may_send => {
                     // Silence is counted from when there was something to answer.
                     if self.open.is_empty() {
                         heard = Instant::now();
@@ -154,7 +161,7 @@ impl Connection {
     }
 
     fn write(&mut self, writer: &WriteHalf<'_>) -> io::Result<()> {
-        if self.written == self.out.len() {
+        if self.unwritten() == 0 {
             return Ok(());
         }
         match writer.try_write(&self.out[self.written..]) {
@@ -162,11 +169,15 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        if self.written == self.out.len() {
-            self.out.clear();
+        if self.written == self.out.len() || self.written > OUT_BYTES_MAX {
+            self.out.drain(..self.written);
             self.written = 0;
         }
         Ok(())
+    }
+
+    fn unwritten(&self) -> usize {
+        self.out.len() - self.written
     }
 
     /// Counts what has no answer, the requests of an open loop that were never sent among them.
@@ -189,7 +200,6 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tally::{Report, Setup};
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
@@ -198,27 +208,13 @@ mod tests {
             speech: Speech::Resp,
             actions,
             pace,
+            wake: Arc::default(),
             pipeline,
             value: Bytes::from_static(b"v"),
             start: Instant::now(),
             end: None,
             patience: Duration::from_secs(5),
         }
-    }
-
-    fn report(tally: Tally) -> Report {
-        let setup = Setup {
-            protocol: "resp".into(),
-            targets: vec![],
-            connections: 1,
-            pipeline: 1,
-            rate: None,
-            value_bytes: 1,
-            keys: 1,
-            ratio: 0.0,
-            seed: 0,
-        };
-        tally.report(setup, Duration::from_secs(1))
     }
 
     /// A server that reads `requests` SETs of one byte before it answers `replies` of them and closes.
@@ -240,8 +236,8 @@ mod tests {
     async fn a_pipeline_is_filled_before_the_first_answer() {
         let answered = AtomicU64::new(0);
         let plan = plan(Actions::Fill(0..8), Pace::Closed, 8);
-        let report = report(run(server(8, 8).await, plan, &answered).await);
-        assert!(report.is_clean(), "{report:?}");
+        let tally = run(server(8, 8).await, plan, &answered).await;
+        assert_eq!(tally.verdict(), Ok(()));
         assert_eq!(answered.into_inner(), 8);
     }
 
@@ -251,9 +247,9 @@ mod tests {
         let pace = Pace::of(Some(1e6), 0, 1);
         let mut plan = plan(Actions::drawn(1, 1, 0.0), pace, 2);
         plan.end = Some(Duration::from_micros(10));
-        let report = report(run(server(2, 1).await, plan, &answered).await);
+        let tally = run(server(2, 1).await, plan, &answered).await;
         assert_eq!(answered.into_inner(), 1);
-        assert_eq!((report.unanswered, report.refused), (9, 0));
-        assert!(report.trouble.is_some());
+        assert_eq!((tally.unanswered, tally.refused), (9, 0));
+        assert!(tally.trouble.is_some());
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::load::Action;
 use super::speech::Answer;
+use crate::exit::{Exit, Problem};
 use crate::output;
 
 /// Latencies are kept in nanoseconds to three digits.
@@ -86,6 +87,19 @@ impl Tally {
         }
     }
 
+    /// Whether every request was answered and none refused.
+    pub(crate) fn verdict(&self) -> Result<(), Problem> {
+        let Self { refused, unanswered, .. } = self;
+        let exit = match (refused, unanswered) {
+            (0, 0) if self.trouble.is_none() => return Ok(()),
+            (_, 0) => Exit::Refused,
+            _ => Exit::Unreachable,
+        };
+        let first = self.trouble.as_deref().unwrap_or("answers came too late");
+        let counts = format!("{refused} refused, {unanswered} unanswered");
+        Err(Problem::new(exit, format_args!("not every request was done ({counts}): {first}")))
+    }
+
     /// Sums it up for a run that took `elapsed`.
     pub(crate) fn report(self, run: Setup, elapsed: Duration) -> Report {
         let mut all = self.gets.clone();
@@ -139,12 +153,9 @@ pub(crate) struct Report {
     answered: u64,
     per_second: f64,
     missing: u64,
-    /// As [`Tally::refused`].
-    pub(crate) refused: u64,
-    /// As [`Tally::unanswered`].
-    pub(crate) unanswered: u64,
-    /// As [`Tally::trouble`].
-    pub(crate) trouble: Option<String>,
+    refused: u64,
+    unanswered: u64,
+    trouble: Option<String>,
     all: Option<Latencies>,
     get: Option<Latencies>,
     put: Option<Latencies>,
@@ -199,11 +210,6 @@ impl Latencies {
 }
 
 impl Report {
-    /// Whether every request was answered and none refused.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.refused == 0 && self.unanswered == 0 && self.trouble.is_none()
-    }
-
     /// Writes it for people.
     pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let Setup { protocol, connections, pipeline, .. } = &self.setup;
@@ -266,8 +272,10 @@ mod tests {
         other.unanswered(Action::Put(1), ms(5_000));
         tally.add(other);
 
+        let problem = tally.verdict().unwrap_err();
+        assert_eq!(problem.exit, Exit::Unreachable, "the worst that happened");
+        assert!(problem.to_string().ends_with("(1 refused, 1 unanswered): full"), "{problem}");
         let report = tally.report(setup(), Duration::from_secs(2));
-        assert!(!report.is_clean());
         assert_eq!((report.answered, report.missing, report.refused), (101, 1, 1));
         assert_eq!((report.unanswered, report.trouble.as_deref()), (1, Some("full")));
         assert!((report.per_second - 50.5).abs() < 1e-9);
@@ -282,6 +290,7 @@ mod tests {
     fn a_report_reads_well_and_is_json() {
         let mut tally = Tally::default();
         tally.answered(Action::Put(0), Answer::Done, Duration::from_micros(7));
+        assert_eq!(tally.verdict(), Ok(()));
         let report = tally.report(setup(), Duration::from_secs(1));
         let mut text = Vec::new();
         report.write(&mut text).unwrap();
