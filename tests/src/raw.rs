@@ -87,39 +87,6 @@ impl Raw {
         assert_eq!(got, reply, "the reply to {:?}", show(request));
     }
 
-    /// Sends an HTTP request with a `Content-Length` on this connection and gives the status and the body of its reply,
-    /// which must have a `Content-Length` too.
-    #[track_caller]
-    pub fn http(&mut self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        self.http_with(method, path, "", body)
-    }
-
-    /// [`Raw::http`] with more header lines, each with its CRLF.
-    #[track_caller]
-    pub fn http_with(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &str,
-        body: &[u8],
-    ) -> (u16, Vec<u8>) {
-        let length = body.len();
-        self.send(
-            format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}Content-Length: {length}\r\n\r\n")
-                .as_bytes(),
-        );
-        // A body over a limit may be refused before all of it is taken.
-        let _ = self.offer(body);
-        let head = String::from_utf8(self.until(b"\r\n\r\n")).expect("a head is text");
-        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-        });
-        let status = status.unwrap_or_else(|| panic!("no status in {head:?}"));
-        (status, self.exactly(length.unwrap_or(0)))
-    }
-
     /// Nothing comes within `quiet`: for replies that must not be there.
     #[track_caller]
     pub fn is_quiet_for(&mut self, quiet: Duration) {

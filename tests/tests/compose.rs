@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use firn_tests::doors::{Answer, Ask, doors_at};
 use firn_tests::raw::http_status;
-use firn_tests::{Raw, binary, outside, wait_until};
+use firn_tests::{Http, binary, outside, wait_until};
 use tempfile::TempDir;
 
 const WORKERS: usize = 3;
@@ -113,10 +113,8 @@ impl Compose {
 
     /// The workers' names as a worker's map has them; each must run the shards it was told to.
     fn worker_names(&self) -> BTreeSet<String> {
-        let mut http = Raw::connect(published(&self.containers(&["worker"])[0])[&4000]);
-        let (status, body) = http.http("GET", "/v1/map", b"");
-        assert_eq!(status, 200, "{}", text(&body));
-        let map: serde_json::Value = serde_json::from_slice(&body).expect("a map is JSON");
+        let mut http = Http::connect(published(&self.containers(&["worker"])[0])[&4000]);
+        let map = http.ask("GET", "/v1/map", "", "").json();
         let rows = map["workers"].as_array().expect("rows of workers");
         assert!(rows.iter().all(|row| row["shards"] == 7), "{rows:?}");
         rows.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firn_tests::doors::{Answer, Ask, Door, doors};
-use firn_tests::{Cluster, DEADLINE, Process, Raw, wait_until};
+use firn_tests::{Cluster, DEADLINE, Http, Process, Raw, wait_until};
 
 /// How long the uplink is away: `UPLINK_DOWN_SECONDS`, which scripts/uplink_down.sh sets to a minute, else 5 s.
 fn time_down() -> Duration {
@@ -84,10 +84,10 @@ fn a_worker_starts_without_the_uplink() {
         Raw::connect(cluster.worker(0).winter())
             .expect(format!("PUTNEW default k{number} v\n"), "ok\n");
     }
-    let mut first = Raw::connect(cluster.worker(0).http());
+    let mut first = Http::connect(cluster.worker(0).http());
     let held_by_first: Vec<String> = (0..50)
         .map(|number| format!("k{number}"))
-        .filter(|key| first.http("GET", &format!("/api?key={key}"), b"").1.ends_with(b"\"w1\"}"))
+        .filter(|key| first.ask("GET", &format!("/api?key={key}"), "", "").json()["node"] == "w1")
         .collect();
     assert!(!held_by_first.is_empty(), "one of two workers holds about half of the keys");
 

@@ -5,24 +5,11 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::{Answer, Ask, Door};
-use crate::raw::Raw;
+use crate::exchange::{self, Http};
 
-/// The head's first number and the body of an HTTP reply.
-struct Reply {
-    status: u16,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn text(&self) -> String {
-        format!("{} {}", self.status, String::from_utf8_lossy(&self.body))
-    }
-}
-
-/// Sends one request as it stands: a client library would normalise the path.
-fn exchange(http: &mut Raw, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
-    let (status, body) = http.http_with(method, path, headers, body);
-    Reply { status, body }
+/// Status and body, for messages.
+fn text(reply: &exchange::Answer) -> String {
+    format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body))
 }
 
 /// Every byte percent-encoded but letters and digits.
@@ -36,19 +23,25 @@ fn encode(bytes: &[u8]) -> String {
 
 /// `/v1/kv`.
 #[derive(Debug)]
-pub struct Native(Raw, SocketAddr);
+pub struct Native(Http, SocketAddr);
 
 impl Native {
     /// Connects to its listener.
     pub fn connect(address: SocketAddr) -> Self {
-        Self(Raw::connect(address), address)
+        Self(Http::connect(address), address)
     }
 
     /// One request; afterwards a new connection if this one was closed by an error.
-    fn exchange(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
-        let reply = exchange(&mut self.0, method, path, headers, body);
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> exchange::Answer {
+        let reply = self.0.ask(method, path, headers, body);
         if reply.status >= 400 {
-            self.0 = Raw::connect(self.1);
+            self.0 = Http::connect(self.1);
         }
         reply
     }
@@ -62,7 +55,7 @@ impl Door for Native {
     fn create(&mut self, table: &str) -> bool {
         let json = "Content-Type: application/json\r\n";
         let reply = self.exchange("PUT", &format!("/v1/tables/{table}"), json, b"{}");
-        assert!([200, 201].contains(&reply.status), "{}", reply.text());
+        assert!([200, 201].contains(&reply.status), "{}", text(&reply));
         true
     }
 
@@ -78,7 +71,7 @@ impl Door for Native {
             Ask::Get(key) => self.exchange("GET", &path(key), "", b""),
             Ask::Delete(key) => self.exchange("DELETE", &path(key), "", b""),
         };
-        let text = reply.text();
+        let text = text(&reply);
         Some(match (reply.status, ask) {
             (404, _) if text.contains("no-such-table") => Answer::NoTable,
             (404, Ask::Get(_)) => Answer::Nil,
@@ -99,12 +92,12 @@ struct SmacheAnswer {
 
 /// `/api`: JSON texts in the table `default`, no removal.
 #[derive(Debug)]
-pub struct Smache(Raw, SocketAddr);
+pub struct Smache(Http, SocketAddr);
 
 impl Smache {
     /// Connects to its listener.
     pub fn connect(address: SocketAddr) -> Self {
-        Self(Raw::connect(address), address)
+        Self(Http::connect(address), address)
     }
 }
 
@@ -121,28 +114,28 @@ impl Door for Smache {
         if table != "default" {
             return None;
         }
-        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let utf8 = |bytes| std::str::from_utf8(bytes).ok();
         let reply = match ask {
             Ask::Write(key, value) | Ask::Overwrite(key, value) => {
-                let body = json!({"key": text(key)?, "data": text(value)?}).to_string();
+                let body = json!({"key": utf8(key)?, "data": utf8(value)?}).to_string();
                 let json = "Content-Type: application/json\r\n";
-                exchange(&mut self.0, "POST", "/api", json, body.as_bytes())
+                self.0.ask("POST", "/api", json, body.as_bytes())
             }
             Ask::Get(key) => {
-                let path = format!("/api?key={}", encode(text(key)?.as_bytes()));
-                exchange(&mut self.0, "GET", &path, "", b"")
+                let path = format!("/api?key={}", encode(utf8(key)?.as_bytes()));
+                self.0.ask("GET", &path, "", b"")
             }
             Ask::WriteNew(..) | Ask::Delete(_) => return None,
         };
         if reply.status != 200 {
-            self.0 = Raw::connect(self.1);
-            return Some(Answer::Refused(reply.text()));
+            self.0 = Http::connect(self.1);
+            return Some(Answer::Refused(text(&reply)));
         }
         // The integer of a long key is beyond what a JSON number is read into here.
         let body: SmacheAnswer = serde_json::from_slice(&reply.body).expect("Smache answers JSON");
         Some(match (ask, &body.data) {
             (Ask::Write(_, value) | Ask::Overwrite(_, value), data) => {
-                assert_eq!(data.as_str(), text(value), "the data are given back");
+                assert_eq!(data.as_str(), utf8(value), "the data are given back");
                 Answer::Done
             }
             (_, Value::Null) => Answer::Nil,
