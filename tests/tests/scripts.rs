@@ -152,6 +152,70 @@ fn every_line_of_services_can_be_pasted() {
     assert_eq!(seen, 2 * replies.len(), "{out}");
 }
 
+/// What each command of README.md shows, in their order.
+const README: [&str; 15] = [
+    "",
+    "blue",
+    "201 Created",
+    "red",
+    "5",
+    "\"rose\"",
+    "\"partition\"",
+    "{\"data\":\"green\"}",
+    "\"data\":\"green\"",
+    "OK",
+    "yellow",
+    "OK\r\nOK\r\n42\r\nOK\r\n",
+    "created\nok\n1\n",
+    "All 4 workers up",
+    "white",
+];
+
+/// A command of README.md with the ports and binaries of this run.
+fn adapted(line: &str, services: &Staying) -> String {
+    let mut line = line.replace("curl -", "curl -sS --fail-with-body -");
+    line = line.replace("curl '", "curl -sS --fail-with-body '");
+    for (protocol, usual) in [("http", 1234), ("resp", 6379), ("boutique", 4040), ("winter", 6060)]
+    {
+        for (number, address) in services.addresses(protocol).iter().enumerate() {
+            line = line.replace(&format!("127.0.0.1:{}", usual + number), address);
+            line =
+                line.replace(&format!("-p {} ", usual + number), &format!("-p {} ", port(address)));
+        }
+    }
+    let folder = binary::path("firn").parent().expect("a binary is in a folder").to_owned();
+    line.replace("target/release/", &format!("{}/", folder.display()))
+}
+
+#[test]
+fn every_line_of_the_readme_can_be_pasted() {
+    if outside("curl").is_none() || outside("redis-cli").is_none() {
+        return;
+    }
+    let readme = scripts().join("../README.md");
+    let readme = std::fs::read_to_string(readme).expect("the page is there");
+    let blocks =
+        readme.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
+    let lines = blocks.flat_map(str::lines).filter(|line| !line.starts_with("scripts/"));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), README.len(), "{lines:#?}");
+
+    let services = Staying::start("services.sh", &["4"], &[]);
+    let out = services.read("out");
+    let uplink = out.lines().find_map(|line| line.strip_prefix("uplink")).expect("its line");
+    let uplink = uplink.split_whitespace().next().expect("its URL");
+    for (line, shown) in lines.iter().zip(README) {
+        let paste = adapted(line, &services);
+        let output = command("bash").args(["-c", &paste]).env("FIRN_SERVER", uplink).output();
+        let output = output.expect("a shell can be started");
+        let got = text(&output.stdout);
+        assert!(got.contains(shown), "{paste}\ngave {got:?} and {}", text(&output.stderr));
+        // A line protocol's connection stays open, and curl says so when its time is up.
+        let wanted = if line.contains("telnet:") { 28 } else { 0 };
+        assert_eq!(output.status.code(), Some(wanted), "{paste}: {}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn dev_joins_the_uplink_that_is_there() {
     if outside("curl").is_none() {

@@ -11,6 +11,8 @@ use crate::load::{self, Amount, KEY_DIGITS, Operation, Traffic};
 /// Digits of the keys whose memory is measured: `key:` and these are 20 bytes.
 const MEMORY_KEY_DIGITS: usize = 16;
 const PIPELINES: [usize; 3] = [1, 16, 64];
+/// The two doors to a key over HTTP; the key follows.
+const PAGES: [&str; 2] = ["/v1/kv/default/", "/api?key="];
 
 /// What one run said.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,8 +32,8 @@ pub(crate) enum Row {
     Redis(Operation, usize),
     /// Our generator against memcached, and against Firn's Redis listener.
     Memcached(Operation, usize),
-    /// wrk, one connection loop for each path.
-    Http,
+    /// wrk against a page of Firn's, named by its path without the key, and against the floor's only one.
+    Http(&'static str),
 }
 
 impl Row {
@@ -43,7 +45,9 @@ impl Row {
                 rows.extend([Operation::Get, Operation::Set].map(|what| make(what, pipeline)));
             }
         }
-        rows.extend(with_http.then_some(Self::Http));
+        if with_http {
+            rows.extend(PAGES.map(Self::Http));
+        }
         rows
     }
 
@@ -57,7 +61,7 @@ impl Row {
             Self::Memcached(what, pipeline) => {
                 format!("beside memcached {}, pipeline {pipeline}", named(what))
             }
-            Self::Http => "wrk GET".to_owned(),
+            Self::Http(page) => format!("wrk GET {page}"),
         }
     }
 
@@ -80,27 +84,16 @@ impl Row {
                     sample(contestant.pid(), || load::own(wire, address, what, amount)),
                 );
             }
-            (Self::Http, cache, Some(address)) => {
-                for (door, path) in pages(cache.is_some()) {
-                    let url = format!("http://{address}{path}");
-                    let run = || load::wrk(&url, flags.connections, flags.http_seconds);
-                    add(samples, &format!("{name}{door}"), sample(contestant.pid(), run));
-                }
+            (Self::Http(page), cache, Some(address)) => {
+                // The floor answers all it has to whoever asks for its root.
+                let key = format!("{page}key:{:0KEY_DIGITS$}", 1);
+                let path = if cache.is_some() { &key } else { "/" };
+                let url = format!("http://{address}{path}");
+                let run = || load::wrk(&url, flags.connections, flags.http_seconds);
+                add(samples, name, sample(contestant.pid(), run));
             }
             _ => {}
         }
-    }
-}
-
-/// What wrk asks for, and what that is called after the contestant's name: a store has two doors to the same key, the
-/// floor has one page.
-fn pages(is_store: bool) -> Vec<(&'static str, String)> {
-    let key = format!("key:{:0KEY_DIGITS$}", 1);
-    match is_store {
-        true => {
-            vec![(" /v1/kv", format!("/v1/kv/default/{key}")), (" /api", format!("/api?key={key}"))]
-        }
-        false => vec![("", "/".to_owned())],
     }
 }
 

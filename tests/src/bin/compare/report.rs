@@ -72,10 +72,10 @@ impl Figures {
     }
 }
 
-/// Processor time of ourselves, the first of our names in a row, over that of `other`.
+/// Our processor time over that of `other`.
 fn ratio(samples: &Samples, other: &Figures) -> Option<f64> {
-    let ours = samples.iter().find(|(name, _)| name.starts_with(OURSELVES))?;
-    Some(Figures::of(ours.1).cpu.median / other.cpu.median)
+    let ours = Figures::of(samples.get(OURSELVES)?);
+    Some(ours.cpu.median / other.cpu.median)
 }
 
 impl Report {
