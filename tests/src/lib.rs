@@ -3,7 +3,7 @@
 //! Reading order: [`binary`] finds what is tested, [`process`] is one running `firn-uplink`, `firn-worker` or `firn
 //! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`exchange`] HTTP
 //! over one, [`doors`] says one thing in every protocol, [`redis`] is Debian's redis-server and a connection that takes
-//! replies, [`client`] is an HTTP client for loopback, [`wait`] waits for a condition, [`outside`] finds and starts
+//! replies, [`client`] is an HTTP client for loopback, [`wait`] waits for a condition, [`mod@outside`] finds and starts
 //! programs that are not ours, [`usage`] reads what a process uses.
 //!
 //! Our own listeners are given port 0 and say what they got, and nothing sleeps for luck. A cluster ends with its value,

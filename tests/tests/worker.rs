@@ -1,0 +1,135 @@
+//! Workers that come, go and come back.
+
+use std::process::{Command, Output};
+
+use firn_tests::{Cluster, DEADLINE, Raw, binary, wait_until};
+
+const KEYS: usize = 200;
+
+fn set_all(redis: &mut Raw, value: &str) {
+    for n in 0..KEYS {
+        redis.expect(format!("SET key:{n} {value}\r\n"), "+OK\r\n");
+    }
+}
+
+/// How many of the keys have `value`, and how many are not there; no reply may be anything else.
+fn count(redis: &mut Raw, value: &str) -> (usize, usize) {
+    let (mut there, mut gone) = (0, 0);
+    for n in 0..KEYS {
+        redis.send(format!("GET key:{n}\r\n").as_bytes());
+        match redis.line().as_str() {
+            "$-1\r\n" => gone += 1,
+            length => {
+                assert_eq!(length, format!("${}\r\n", value.len()));
+                assert_eq!(redis.line(), format!("{value}\r\n"));
+                there += 1;
+            }
+        }
+    }
+    (there, gone)
+}
+
+#[test]
+fn a_killed_worker_comes_back_under_its_name_with_empty_partitions_and_nobody_elses_data_go() {
+    let mut cluster = Cluster::start(3);
+    let address = cluster.worker(0).resp();
+    let mut redis = Raw::connect(address);
+    set_all(&mut redis, "old");
+    assert_eq!(count(&mut redis, "old"), (KEYS, 0));
+
+    cluster.worker_mut(1).kill();
+    cluster.worker_mut(1).restart();
+    cluster.wait_ready();
+    let (there, gone) = count(&mut redis, "old");
+    assert!(there > KEYS / 3 && gone > KEYS / 6, "{there} keys are there, {gone} are gone");
+    set_all(&mut redis, "new");
+    let mut restarted = Raw::connect(cluster.worker(1).resp());
+    assert_eq!(count(&mut restarted, "new"), (KEYS, 0));
+}
+
+#[test]
+fn a_stopped_worker_is_named_and_the_others_serve_on() {
+    let mut cluster = Cluster::start(3);
+    let mut redis = Raw::connect(cluster.worker(0).resp());
+    set_all(&mut redis, "v");
+    assert!(cluster.worker_mut(2).terminate().success());
+    let (mut served, mut named) = (0, 0);
+    // Each refusal takes a request's whole time: a few tell enough.
+    for n in 0..KEYS {
+        redis.send(format!("GET key:{n}\r\n").as_bytes());
+        match redis.line().as_str() {
+            "$1\r\n" => {
+                assert_eq!(redis.line(), "v\r\n");
+                served += 1;
+            }
+            refusal => {
+                assert!(refusal.starts_with("-UNAVAILABLE"), "{refusal}");
+                assert!(refusal.contains("w3"), "{refusal}");
+                named += 1;
+            }
+        }
+        if served > 0 && named == 2 {
+            break;
+        }
+    }
+    assert!(served > 0 && named == 2, "{served} served, {named} refused");
+    let status = wait_until("firn status names the worker", DEADLINE, || {
+        let output = cluster.firn(&["status"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text.contains("w3") && text.contains("down")).then_some(text)
+    });
+    assert!(!status.starts_with("All"), "{status}");
+}
+
+#[test]
+fn a_worker_that_comes_later_is_a_spare_and_answers_for_every_key() {
+    let mut cluster = Cluster::start(2);
+    set_all(&mut Raw::connect(cluster.worker(0).resp()), "v");
+    let spare = cluster.add_worker().resp();
+    assert_eq!(count(&mut Raw::connect(spare), "v"), (KEYS, 0));
+    let status = cluster.firn(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("spare"), "{status}");
+}
+
+#[test]
+fn keys_that_are_numbers_find_their_worker_in_a_literal_cluster() {
+    let cluster = Cluster::builder(4).key_integer("literal").start();
+    set_all(&mut Raw::connect(cluster.worker(3).resp()), "v");
+    for n in 0..4 {
+        Raw::connect(cluster.worker(n).resp()).expect(format!("SET {} x\r\n", 840 + n), "+OK\r\n");
+        let (status, body) = Raw::connect(cluster.worker(0).http()).http(
+            "GET",
+            &format!("/api?key={}", 840 + n),
+            b"",
+        );
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let owner = format!("\"node\":\"w{}\"", n + 1);
+        assert!(status == 200 && body.contains(&owner), "{} mod 4 is {n}: {body}", 840 + n);
+    }
+    assert_eq!(count(&mut Raw::connect(cluster.worker(2).resp()), "v"), (KEYS, 0));
+}
+
+/// Starts a worker that must end by itself.
+fn refused(cluster: &Cluster, name: &str, secret: Option<&str>) -> Output {
+    let mut command = Command::new(binary::path("firn-worker"));
+    command.args(["--listen", "peer=127.0.0.1:0", "--name", name]);
+    command.args(["--uplink", &cluster.uplink().url("")]).env_remove("CLUSTER_SECRET");
+    command.envs(secret.map(|secret| ("CLUSTER_SECRET", secret)));
+    command.output().expect("a built binary can be started")
+}
+
+#[test]
+fn who_does_not_know_the_secret_does_not_join() {
+    let cluster = Cluster::builder(2).secret("the secret of this cluster").start();
+    for secret in [None, Some("not the secret of this cluster")] {
+        let output = refused(&cluster, "stranger", secret);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("refuses this worker"), "{error}");
+        assert!(!error.contains("secret of this cluster"), "a secret is in the log: {error}");
+    }
+    let mut redis = Raw::connect(cluster.worker(0).resp());
+    set_all(&mut redis, "v");
+    assert_eq!(count(&mut Raw::connect(cluster.worker(1).resp()), "v"), (KEYS, 0));
+}
