@@ -7,13 +7,14 @@ use firn_wire::exchange::Role;
 use firn_wire::ids::WorkerId;
 use firn_wire::map::{MapIndex, PartitionRow};
 use firn_wire::message::Head;
-use firn_wire::reply::{self, Part, Reply, ReplyBuf};
+use firn_wire::reply::ReplyBuf;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::links::Links;
 use crate::local::{Local, NotLed};
 use crate::maps::Maps;
+use crate::parts::Parts;
 use crate::refresh::Refresh;
 
 /// The parts of a router.
@@ -91,16 +92,11 @@ pub fn run_step<L: Local + ?Sized>(
         local.step(map, step, &mut |reply| only = Some(ReplyBuf::new(&reply)))?;
         return Ok(only.expect("an operation has a reply"));
     }
-    let (mut bytes, mut ends, mut aborted) = (Vec::new(), Vec::new(), false);
+    let (mut parts, mut place) = (Parts::new(step.ops.len(), true), 0);
     local.step(map, step, &mut |reply| {
-        aborted |= reply == Reply::Aborted;
-        reply::encode(&reply, &mut bytes);
-        ends.push(bytes.len());
+        parts.put(place, &reply);
+        place += 1;
     })?;
-    if aborted {
-        return Ok(ReplyBuf::new(&Reply::Aborted));
-    }
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let parts = starts.zip(&ends).map(|(start, end)| Part::new(&bytes[start..*end])).collect();
-    Ok(ReplyBuf::new(&Reply::Many(parts)))
+    assert_eq!(place, step.ops.len(), "each operation has a reply");
+    Ok(parts.reply(place))
 }

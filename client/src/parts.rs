@@ -87,6 +87,11 @@ impl Parts {
         for (ticket, places) in steps {
             self.put_step(&places, &ticket.await.view());
         }
+        self.reply(count)
+    }
+
+    /// The first `count` as one reply.
+    pub(crate) fn reply(&self, count: usize) -> ReplyBuf {
         let mut reply = None;
         self.give(count, &mut |whole| reply = Some(ReplyBuf::new(&whole)));
         reply.expect("it gives one reply")
