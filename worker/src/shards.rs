@@ -16,7 +16,8 @@ use firn_wire::reply::{Part, Reply, encode};
 use crate::clock::Clock;
 use crate::store::hash::KeyHash;
 use crate::store::scan::Page;
-use crate::store::shard::{Holdings, Shard, Usages};
+use crate::store::shard::{Holdings, Shard};
+use crate::store::usage::Usages;
 
 /// How long upkeep waits when there is none to do.
 const UPKEEP_PAUSE: Duration = Duration::from_millis(50);

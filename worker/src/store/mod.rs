@@ -15,3 +15,4 @@ pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod shard;
 pub(crate) mod table;
+pub(crate) mod usage;

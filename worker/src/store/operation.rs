@@ -15,8 +15,8 @@ use super::arena::{Arena, Handle, bytes_taken};
 use super::entry::{self, Content, Entry};
 use super::hash::KeyHash;
 use super::partition::Partition;
-use super::shard::Usages;
 use super::table::{INDEX_BYTES_PER_ENTRY, Table};
+use super::usage::Usages;
 
 type Answer<'f> = &'f mut dyn FnMut(Reply<'_>);
 type Outcome<T> = Result<T, Failure<'static>>;

@@ -1,8 +1,7 @@
 //! A shard: some of a worker's partitions and the memory of their entries, changed by one writer at a time.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use firn_client::local::NotLed;
 use firn_wire::command::Step;
@@ -17,18 +16,7 @@ use super::operation::Work;
 use super::partition::Partition;
 use super::scan::{Page, Place};
 use super::table::Table;
-
-/// Bytes of each table in this worker, counted over all shards.
-#[derive(Debug, Default)]
-pub(crate) struct Usages(Mutex<HashMap<TableId, Arc<AtomicU64>>>);
-
-impl Usages {
-    /// The count of a table.
-    pub(crate) fn of(&self, table: TableId) -> Arc<AtomicU64> {
-        let mut counts = self.0.lock().expect("no holder panics");
-        Arc::clone(counts.entry(table).or_default())
-    }
-}
+use super::usage::Usages;
 
 /// How far a sweep for expired entries has come.
 #[derive(Debug, Clone, Copy, Default)]

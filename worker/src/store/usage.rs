@@ -1,0 +1,19 @@
+//! How much memory each table takes in this worker.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use firn_wire::ids::TableId;
+
+/// Bytes of each table in this worker, counted over all shards.
+#[derive(Debug, Default)]
+pub(crate) struct Usages(Mutex<HashMap<TableId, Arc<AtomicU64>>>);
+
+impl Usages {
+    /// The count of a table.
+    pub(crate) fn of(&self, table: TableId) -> Arc<AtomicU64> {
+        let mut counts = self.0.lock().expect("no holder panics");
+        Arc::clone(counts.entry(table).or_default())
+    }
+}
