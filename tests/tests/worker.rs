@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use firn_tests::{Cluster, DEADLINE, Raw, binary, wait_until};
+use firn_tests::{Cluster, DEADLINE, Http, Raw, binary, wait_until};
 
 const KEYS: usize = 200;
 
@@ -98,14 +98,9 @@ fn keys_that_are_numbers_find_their_worker_in_a_literal_cluster() {
     set_all(&mut Raw::connect(cluster.worker(3).resp()), "v");
     for n in 0..4 {
         Raw::connect(cluster.worker(n).resp()).expect(format!("SET {} x\r\n", 840 + n), "+OK\r\n");
-        let (status, body) = Raw::connect(cluster.worker(0).http()).http(
-            "GET",
-            &format!("/api?key={}", 840 + n),
-            b"",
-        );
-        let body = String::from_utf8_lossy(&body).into_owned();
-        let owner = format!("\"node\":\"w{}\"", n + 1);
-        assert!(status == 200 && body.contains(&owner), "{} mod 4 is {n}: {body}", 840 + n);
+        let mut http = Http::connect(cluster.worker(0).http());
+        let answer = http.ask("GET", &format!("/api?key={}", 840 + n), "", "").json();
+        assert_eq!(answer["node"], format!("w{}", n + 1), "{} mod 4 is {n}: {answer}", 840 + n);
     }
     assert_eq!(count(&mut Raw::connect(cluster.worker(2).resp()), "v"), (KEYS, 0));
 }
