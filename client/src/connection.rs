@@ -18,7 +18,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::call::{Call, Outcome};
-use crate::link::Line;
+use crate::line::Line;
 
 /// How often deadlines and silence are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(50);

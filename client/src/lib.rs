@@ -1,10 +1,10 @@
 //! The client library: it routes by the map over pooled, pipelined links.
 //!
 //! Reading order: [`router`] takes commands; a submission answers them at hand, puts them into a message per peer
-//! (`call`, `link`, `connection`) or leaves them to a ticket (`settle`, which `retry` decides for). `plan` and `parts` take
-//! batches apart and put replies together; `copy`, `whole_table` with its `sweep`, and `tables` do what no step can.
-//! [`maps`] is the map in force, [`follow`] keeps it new, [`uplink`] is where it comes from. [`client`] is all that for
-//! programs.
+//! (`call`, `link`, `line`, `connection`) or leaves them to a ticket (`settle`, which `retry` decides for). `plan` and
+//! `parts` take batches apart and put replies together; `copy`, `whole_table` with its `sweep`, and `tables` do what no
+//! step can. [`maps`] is the map in force, [`follow`] keeps it new, [`uplink`] is where it comes from. [`client`] is all
+//! that for programs.
 
 mod call;
 pub mod client;
@@ -16,6 +16,7 @@ pub mod delta;
 mod fixture;
 pub mod follow;
 mod greet;
+mod line;
 mod link;
 pub mod links;
 pub mod local;

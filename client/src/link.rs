@@ -7,12 +7,10 @@
 //! - What is held for calls without an answer is bounded: [`LINK_BYTES_MAX`], [`LINK_MESSAGES_MAX`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use firn_wire::ids::WorkerId;
 use firn_wire::limits::{LINK_BYTES_MAX, LINK_MESSAGES_MAX};
-use firn_wire::secret::Secret;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -20,51 +18,11 @@ use crate::call::{Call, Outcome};
 use crate::connection::{Ended, TICK, run};
 use crate::follow::{pause, random};
 use crate::greet::{GreetError, connect};
-use crate::maps::Maps;
-
-/// Who calls: the same for all links of a process.
-pub(crate) struct Caller {
-    pub(crate) me: WorkerId,
-    pub(crate) secret: Secret,
-    /// Where links learn the cluster's id.
-    pub(crate) maps: Arc<Maps>,
-    /// Where their tasks run.
-    pub(crate) runtime: Handle,
-}
+use crate::line::{Caller, Inbox, Line, State};
 
 /// See the module's page. Connects when it is used.
 pub(crate) struct Link {
     line: Arc<Line>,
-}
-
-/// What a link shares with its task.
-pub(crate) struct Line {
-    caller: Arc<Caller>,
-    peer: WorkerId,
-    address: String,
-    inbox: Mutex<Inbox>,
-    /// The task has something to look at.
-    pub(crate) wake: Notify,
-    route: AtomicU64,
-    bytes: AtomicUsize,
-    messages: AtomicUsize,
-    closed: AtomicBool,
-}
-
-struct Inbox {
-    state: State,
-    calls: Vec<Arc<Call>>,
-    /// Connections in a row that did not come about.
-    failures: u32,
-}
-
-enum State {
-    /// No task; the next call starts one.
-    Idle,
-    /// There is a task.
-    Running,
-    /// No task, and none before then.
-    Resting(Instant),
 }
 
 static ROUTES: AtomicU64 = AtomicU64::new(1);
@@ -133,26 +91,6 @@ impl Drop for Link {
 }
 
 impl Line {
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().expect("no holder panics")
-    }
-
-    /// Calls taken since the last look, in order.
-    pub(crate) fn take_calls(&self, into: &mut Vec<Arc<Call>>) {
-        std::mem::swap(&mut self.inbox().calls, into);
-    }
-
-    /// Whether nobody can send any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// A call is no longer held.
-    pub(crate) fn release(&self, call: &Call) {
-        self.bytes.fetch_sub(call.bytes().len(), Ordering::Relaxed);
-        self.messages.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// One connection, from its first call to its end.
     async fn live(self: Arc<Self>) {
         let ended = match self.connect().await {
@@ -175,21 +113,6 @@ impl Line {
                 done = &mut connecting => return done,
                 () = tokio::time::sleep(TICK) => self.give_up_late(),
             }
-        }
-    }
-
-    /// Ends calls that nobody waits for any more, before there is a connection.
-    fn give_up_late(&self) {
-        let now = Instant::now();
-        let late =
-            self.inbox().calls.extract_if(.., |call| call.deadline <= now).collect::<Vec<_>>();
-        self.give_up(late);
-    }
-
-    fn give_up(&self, calls: Vec<Arc<Call>>) {
-        for call in calls {
-            self.release(&call);
-            call.give_up();
         }
     }
 

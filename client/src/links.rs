@@ -8,7 +8,8 @@ use firn_wire::ids::WorkerId;
 use firn_wire::map::MapIndex;
 use firn_wire::secret::Secret;
 
-use crate::link::{Caller, Link};
+use crate::line::Caller;
+use crate::link::Link;
 use crate::maps::Maps;
 
 /// Connections to one peer. A session keeps to one of them, so that its requests keep their order.

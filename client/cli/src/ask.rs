@@ -1,11 +1,34 @@
-//! Doing one of the commands that ask the cluster something.
+//! The commands that ask the cluster something, and doing one of them.
+
+use clap::Subcommand;
 
 use crate::cluster::Cluster;
 use crate::exit::Problem;
-use crate::options::{Ask, Global, Scope};
+use crate::options::{Batch, Del, Get, Global, Incr, Put, Scan, Scope};
 use crate::output::Output;
 use crate::store::Store;
 use crate::{batch, keys, scan, status, tables};
+
+/// What is asked of the cluster: on the command line, or as a line of the shell.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ask {
+    /// Print a key's value, byte for byte
+    Get(Get),
+    /// Write a key
+    Put(Put),
+    /// Remove keys
+    Del(Del),
+    /// Add to a key's integer
+    Incr(Incr),
+    /// List keys, in no order
+    Scan(Scan),
+    /// Run operations given as JSON, one a line, as POST /v1/batch takes them
+    Batch(Batch),
+    /// List, make and change tables
+    Tables(tables::Options),
+    /// Say how the cluster is
+    Status,
+}
 
 /// Does it, for the table and in the form `scope` says.
 pub(crate) async fn run(

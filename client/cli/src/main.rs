@@ -1,13 +1,15 @@
 //! The `firn` command.
 //!
-//! Reading order: [`options`] is the command line, [`exit`] how a command ends, [`cluster`] the cluster as it is seen
-//! from here, [`store`] asks it on behalf of one command, [`output`] prints; [`ask`] picks the module of a command:
-//! [`keys`], [`scan`], [`batch`], [`tables`], [`status`]; beside them [`shell`], [`mod@bench`] and [`proxy`].
+//! Reading order: [`command`] is the command line, [`options`] what its commands take, [`exit`] how a command ends,
+//! [`cluster`] the cluster as it is seen from here, [`store`] asks it on behalf of one command, [`output`] prints;
+//! [`ask`] picks the module of a command: [`keys`], [`scan`], [`batch`], [`tables`], [`status`]; beside them [`shell`],
+//! [`mod@bench`] and [`proxy`].
 
 mod ask;
 mod batch;
 mod bench;
 mod cluster;
+mod command;
 mod exit;
 mod keys;
 mod options;
@@ -26,9 +28,11 @@ use clap::CommandFactory as _;
 use log::LevelFilter;
 use tokio::runtime::Runtime;
 
+use ask::Ask;
 use cluster::Cluster;
+use command::{Command, Firn};
 use exit::{Exit, Problem};
-use options::{Ask, Command, Firn, Global};
+use options::Global;
 use output::Output;
 
 fn main() -> ExitCode {

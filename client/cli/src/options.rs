@@ -1,4 +1,4 @@
-//! The command line of `firn`.
+//! What the commands of `firn` take on the command line, and how it is read.
 
 use std::ffi::{OsStr, OsString};
 use std::ops::Deref;
@@ -6,28 +6,13 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand};
 use firn_config::SecretParser;
 use firn_wire::exchange::Session;
 use firn_wire::ids::{TableName, Version};
 use firn_wire::limits::TTL_MS_MAX;
 use firn_wire::secret::Secret;
-
-use crate::exit::EXIT_CODES;
-use crate::{bench, proxy, tables};
-
-/// Talk to a Firn cluster.
-#[derive(Debug, Parser)]
-#[command(name = "firn", version, after_help = EXIT_CODES)]
-pub(crate) struct Firn {
-    /// What every command takes.
-    #[command(flatten)]
-    pub(crate) global: Global,
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -84,46 +69,6 @@ pub(crate) struct Scope {
     /// Answer in JSON
     #[arg(long, global = true, env = "FIRN_JSON")]
     pub(crate) json: bool,
-}
-
-/// Everything `firn` does.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// What the shell has too.
-    #[command(flatten)]
-    Ask(Ask),
-    /// Measure throughput and latency
-    Bench(bench::Options),
-    /// Offer the cluster's listeners here without holding data
-    Proxy(proxy::Options),
-    /// Type commands
-    Shell,
-    /// Print a script that completes commands in your shell
-    Completions {
-        /// Which shell
-        shell: clap_complete::Shell,
-    },
-}
-
-/// What is asked of the cluster: on the command line, or as a line of the shell.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Ask {
-    /// Print a key's value, byte for byte
-    Get(Get),
-    /// Write a key
-    Put(Put),
-    /// Remove keys
-    Del(Del),
-    /// Add to a key's integer
-    Incr(Incr),
-    /// List keys, in no order
-    Scan(Scan),
-    /// Run operations given as JSON, one a line, as POST /v1/batch takes them
-    Batch(Batch),
-    /// List, make and change tables
-    Tables(tables::Options),
-    /// Say how the cluster is
-    Status,
 }
 
 /// `firn get`.
@@ -270,55 +215,6 @@ fn timeout(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
-
-    fn ask(line: &str) -> Ask {
-        match Firn::try_parse_from(line.split(' ')).unwrap().command {
-            Command::Ask(ask) => ask,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Firn::command().debug_assert();
-    }
-
-    #[test]
-    fn values_come_from_where_they_say() {
-        let value = |line: &str| match ask(line) {
-            Ask::Put(put) => put.value,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(value("firn put k v"), Source::Given(b"v".to_vec()));
-        assert_eq!(value("firn put k"), Source::Stdin);
-        assert_eq!(value("firn put k -"), Source::Stdin);
-        assert_eq!(value("firn put k @a/b"), Source::File("a/b".into()));
-    }
-
-    #[test]
-    fn keys_need_not_be_text() {
-        let odd = OsString::from_vec(b"\xff\0k".to_vec());
-        let args = [OsString::from("firn"), "del".into(), "a".into(), odd];
-        match Firn::try_parse_from(args).unwrap().command {
-            Command::Ask(Ask::Del(del)) => {
-                assert_eq!((&*del.keys[0], &*del.keys[1]), (&b"a"[..], &b"\xff\0k"[..]));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn only_one_condition_is_taken() {
-        assert!(Firn::try_parse_from("firn put k v --if-absent".split(' ')).is_ok());
-        let two = "firn put k v --if-absent --if-version 1f";
-        assert!(Firn::try_parse_from(two.split(' ')).is_err());
-    }
-
-    #[test]
-    fn numbers_may_be_negative() {
-        assert!(matches!(ask("firn incr k --by -3"), Ask::Incr(Incr { by: -3, .. })));
-    }
 
     #[test]
     fn a_time_to_live_is_neither_nothing_nor_for_ever() {

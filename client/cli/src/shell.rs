@@ -8,10 +8,10 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tokio::runtime::Runtime;
 
-use crate::ask;
+use crate::ask::{self, Ask};
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Problem};
-use crate::options::{Ask, Batch, Global, Put, Scope, Source};
+use crate::options::{Batch, Global, Put, Scope, Source};
 use crate::output::Output;
 
 /// What a line asks for.
