@@ -12,12 +12,14 @@ use firn_wire::limits::{BATCH_OPERATIONS_MAX, STEP_REPLY_BYTES_MAX};
 use firn_wire::reply::Reply;
 use serde::{Deserialize, Serialize};
 
-use super::door::{At, Call, check_key, find_table, no_such_table, table_name};
-use super::etag::Preconditions;
+use super::call::Call;
+use super::condition::Preconditions;
+use super::door::{find_table, no_such_table, table_name};
+use super::key::{At, check_key};
 use super::limits::BATCH_BYTES_MAX;
-use super::listing::NDJSON;
+use super::object::{self, NDJSON};
 use super::problem::{Kind, Problem};
-use super::{base64, lifetime, object, operation};
+use super::{base64, lifetime};
 use crate::execute::Execute;
 
 /// Tables one batch may have the uplink asked for; beyond, the map in force decides.
@@ -136,7 +138,7 @@ impl Planned {
             Verb::GetDel => Op::Delete { condition, want_old: true },
             Verb::Incr => Op::Increment { by: self.by },
             Verb::Append => Op::Append { value: &self.value },
-            Verb::Touch => operation::touch_op(self.expiry.expect("touch has one")),
+            Verb::Touch => lifetime::touch_op(self.expiry.expect("touch has one")),
         }
     }
 }

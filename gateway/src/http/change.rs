@@ -10,12 +10,13 @@ use firn_wire::ids::Version;
 use firn_wire::limits::ONCE_BYTES_MAX;
 use firn_wire::reply::Reply;
 
-use super::door::{At, Call, key};
-use super::etag::{self, Preconditions};
-use super::lifetime;
+use super::call::Call;
+use super::condition::Preconditions;
+use super::key::{At, key};
 use super::limits::CONDITION_TRIES;
 use super::meta::Meta;
 use super::problem::{Kind, Problem};
+use super::{etag, lifetime};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 

@@ -10,7 +10,9 @@ use firn_wire::status::Status;
 use serde_json::json;
 
 use super::base64;
-use super::door::{Call, check_key, no_such_table};
+use super::call::Call;
+use super::door::no_such_table;
+use super::key::check_key;
 use super::problem::{Kind, Problem};
 
 /// How many workers are in a state.

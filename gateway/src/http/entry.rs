@@ -14,8 +14,10 @@ use firn_wire::command::{Command, Op};
 use firn_wire::ids::Version;
 use firn_wire::reply::{Reply, Value};
 
-use super::door::{At, Call, key};
-use super::etag::{self, Preconditions, ReadVerdict};
+use super::call::Call;
+use super::condition::{Preconditions, ReadVerdict};
+use super::etag;
+use super::key::{At, key};
 use super::meta::Meta;
 use super::problem::{Kind, Problem};
 use super::range::ByteRange;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firn_wire::command::Expiry;
+use firn_wire::command::{ExpireIf, Expiry, Op};
 use firn_wire::limits::TTL_MS_MAX;
 
 use super::problem::{Kind, Problem};
@@ -75,6 +75,15 @@ fn delta_seconds(text: &str) -> Result<u64, Problem> {
         .then(|| text.parse().ok())
         .flatten()
         .ok_or_else(|| refused(&format!("Cache-Control {:?}", shorten(text))))
+}
+
+/// Gives an entry another expiry. `Never` changes nothing where there is none, so that its `Done` cannot tell an absent
+/// key from one that stays: there the value says it.
+pub(super) fn touch_op(expiry: Expiry) -> Op<'static> {
+    match expiry {
+        Expiry::Never => Op::GetExpire { expiry },
+        _ => Op::Expire { expiry, only: ExpireIf::Always },
+    }
 }
 
 #[cfg(test)]

@@ -17,14 +17,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 
 use super::ask::ask;
-use super::door::Call;
+use super::call::Call;
 use super::limits::{PAGE_ENTRIES_DEFAULT, PAGE_SCANS_MAX};
+use super::object::NDJSON;
 use super::problem::{Kind, Problem};
 use super::{base64, cursor};
 use crate::execute::Execute;
-
-/// The media type of JSON values one a line.
-pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// What is encoded of a prefix in a link: not the unreserved characters, so that a link stays about as short as the URL
 /// it answers.

@@ -1,19 +1,21 @@
 //! The `http` listener: the native `/v1`, and Smache's `/api`, which do not collide.
 //!
-//! Reading order: `server` takes connections (`pace` gives each its patience), `door` takes one request through
+//! Reading order: `server` takes connections (`pace` gives each its patience), `dispatch` takes one request through
 //! `gate` and `route` to its handler: `entry`, `change`, `operation`, `listing`, `batch`, `tables`, `cluster`,
-//! `health`, `smache`. They read `query`, `body`, `object`, `etag`, `range`, `lifetime`, keep `meta` beside values,
-//! `ask` the store, and answer with a value or a `problem`.
-
-use actix_web::web;
+//! `health`, `smache`. A handler is given the request as a `call`, through which it has the `door` all requests share.
+//! Handlers read `key`, `query`, `body`, `object`, `condition` (of `etag`s), `range`, `lifetime`, keep `meta` beside
+//! values, `ask` the store, and answer with a value or a `problem`.
 
 mod ask;
 pub mod base64;
 pub mod batch;
 mod body;
+mod call;
 mod change;
 mod cluster;
+mod condition;
 mod cursor;
+mod dispatch;
 mod door;
 mod entry;
 mod etag;
@@ -21,6 +23,7 @@ mod etag;
 mod fake;
 mod gate;
 mod health;
+mod key;
 mod lifetime;
 pub mod limits;
 mod listing;
@@ -38,11 +41,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use dispatch::configure;
 pub use door::Door;
 pub use server::serve;
-
-/// Adds the listener's service to an actix application that has a [`Door`] as `web::Data`. All paths go through one
-/// handler: keys are read from the raw path, which actix's own routing would decode.
-pub fn configure(config: &mut web::ServiceConfig) {
-    config.default_service(web::to(door::answer));
-}

@@ -1,9 +1,12 @@
-//! Reading a JSON object from a stranger.
+//! JSON objects: one read from a stranger, and the media type of many.
 
 use firn_wire::json;
 use serde::Deserialize;
 
 use super::problem::{Kind, Problem};
+
+/// The media type of JSON objects one a line.
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// Reads one strict JSON object (see [`firn_wire::json`]); serde alone would take an array for one, member by member.
 pub(super) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Problem> {

@@ -2,15 +2,16 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_TYPE, ETAG, HeaderValue};
-use firn_wire::command::{ExpireIf, Expiry, Op};
+use firn_wire::command::{Expiry, Op};
 use firn_wire::ids::Version;
 use firn_wire::reply::Reply;
 
-use super::door::{At, Call, key};
-use super::etag::{self, Preconditions};
+use super::call::Call;
+use super::condition::Preconditions;
+use super::key::{At, key};
 use super::problem::{Kind, Problem};
 use super::query::{Params, pairs};
-use super::{change, lifetime};
+use super::{change, etag, lifetime};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,17 +104,8 @@ async fn append(call: &mut Call<'_>, at: At<'_>) -> Result<HttpResponse, Problem
     Ok(number(itoa::Buffer::new().format(length), version))
 }
 
-/// Gives an entry another expiry. `Never` changes nothing where there is none, so that its `Done` cannot tell an absent
-/// key from one that stays: there the value says it.
-pub(super) fn touch_op(expiry: Expiry) -> Op<'static> {
-    match expiry {
-        Expiry::Never => Op::GetExpire { expiry },
-        _ => Op::Expire { expiry, only: ExpireIf::Always },
-    }
-}
-
 async fn touch(call: &mut Call<'_>, at: At<'_>, expiry: Expiry) -> Result<HttpResponse, Problem> {
-    let command = change::command(at, touch_op(expiry), change::token(call.request)?);
+    let command = change::command(at, lifetime::touch_op(expiry), change::token(call.request)?);
     let there = call
         .ask(command, |reply| match reply {
             Reply::Done(there) => Some(*there),

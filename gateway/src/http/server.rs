@@ -14,7 +14,7 @@ use actix_web::dev::{AppConfig, Server};
 use actix_web::{App, web};
 use tokio::net::TcpStream;
 
-use super::configure;
+use super::dispatch::configure;
 use super::door::Door;
 use super::limits::{HEAD_TIME_MAX, IDLE_TIME_MAX, SHUTDOWN_TIME, WRITE_STALL_MAX};
 use super::pace::{Paced, Patience};

@@ -15,7 +15,8 @@ use firn_wire::reply::{Reply, Value};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::door::{At, Call, check_key};
+use super::call::Call;
+use super::key::{At, check_key};
 use super::limits::{SMACHE_BYTES_MAX, SMACHE_EXTRA_BYTES};
 use super::meta::Meta;
 use super::object;

@@ -9,7 +9,8 @@ use firn_wire::map::TablePolicy;
 use firn_wire::registry::TableMade;
 use firn_wire::reply::Reply;
 
-use super::door::{Call, no_such_table, table_name};
+use super::call::Call;
+use super::door::{no_such_table, table_name};
 use super::limits::POLICY_BYTES_MAX;
 use super::object;
 use super::problem::{Kind, Problem};
