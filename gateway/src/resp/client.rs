@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::clients::Client;
 use super::conversation::{Conversation, Replies};
 use super::number::integer;
-use super::plan::{Plan, Refusal};
+use super::plan::Plan;
+use super::refusal::Refusal;
 use super::words::Words;
 use super::write;
 
@@ -67,7 +68,7 @@ pub(super) fn setinfo<'a>(conversation: &mut Conversation, words: Words<'a, '_>)
 }
 
 pub(super) fn info<'a>(conversation: &mut Conversation, _: Words<'a, '_>) -> Planned<'a> {
-    let line = conversation.client.line();
+    let line = conversation.client.line(conversation.commands);
     Ok(Plan::written(|out| write::verbatim(out, conversation.dialect, &line)))
 }
 
@@ -84,7 +85,7 @@ fn is_normal(kind: &[u8]) -> Result<bool, Refusal> {
 }
 
 pub(super) fn list<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
-    let mut all = conversation.shared.clients.all();
+    let mut all = conversation.clients.all();
     match words.get(2).map(<[u8]>::to_ascii_lowercase).as_deref() {
         None => {}
         Some(b"type") if words.len() == 4 => {
@@ -98,7 +99,7 @@ pub(super) fn list<'a>(conversation: &mut Conversation, words: Words<'a, '_>) ->
         }
         Some(_) => return Err(Refusal::SYNTAX),
     }
-    let lines: Vec<u8> = all.iter().flat_map(|client| client.line()).collect();
+    let lines: Vec<u8> = all.iter().flat_map(|client| client.line(conversation.commands)).collect();
     Ok(Plan::written(|out| write::verbatim(out, conversation.dialect, &lines)))
 }
 
@@ -189,7 +190,7 @@ pub(super) fn kill<'a>(conversation: &mut Conversation, words: Words<'a, '_>) ->
         false => Filters::read(words)?,
     };
     let me = conversation.client.id;
-    let all = conversation.shared.clients.all();
+    let all = conversation.clients.all();
     let killed: Vec<&Arc<Client>> = all.iter().filter(|one| filters.pass(one, me)).collect();
     if by_address && killed.is_empty() {
         return Err(Refusal::new("ERR No such client"));

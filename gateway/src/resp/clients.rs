@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
-use super::lookup::{self, Place};
+use super::lookup::{Commands, Place};
 use super::write::Dialect;
 
 /// The last command's place before there was one.
@@ -121,15 +121,15 @@ impl Client {
     }
 
     /// The name of the last command, or as redis-server has it where there was none.
-    fn last_command(&self) -> &'static str {
+    fn last_command<H>(&self, commands: &Commands<H>) -> &'static str {
         match self.last.load(Ordering::Relaxed) {
             NO_COMMAND => "NULL",
-            place => lookup::at(Place(place)).name,
+            place => commands.at(Place(place)).name,
         }
     }
 
-    /// The line of `CLIENT LIST`. What this process does not count per connection is 0.
-    pub(super) fn line(&self) -> Vec<u8> {
+    /// The line of `CLIENT LIST`; `commands` is the table the commands noted are of. What this process does not count per connection is 0.
+    pub(super) fn line<H>(&self, commands: &Commands<H>) -> Vec<u8> {
         let age = self.since.elapsed();
         let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
         let queued = self.queued.load(Ordering::Relaxed);
@@ -146,7 +146,7 @@ impl Client {
             age.saturating_sub(heard).as_secs(),
             if queued < 0 { "N" } else { "x" },
             self.database.load(Ordering::Relaxed),
-            self.last_command(),
+            self.last_command(commands),
             self.dialect.load(Ordering::Relaxed),
         );
         line.extend_from_slice(rest.as_bytes());

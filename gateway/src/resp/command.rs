@@ -2,22 +2,17 @@
 
 use firn_wire::glob;
 
-use super::commands::{COMMANDS, KeySpec, Spec};
-use super::conversation::Conversation;
-use super::lookup;
-use super::plan::{Plan, Refusal};
+use super::conversation::{Conversation, Handler};
+use super::lookup::Commands;
+use super::plan::Plan;
+use super::refusal::Refusal;
+use super::spec::{self, KeySpec};
 use super::words::Words;
 use super::write::{self, Dialect};
 
 type Planned<'a> = Result<Plan<'a>, Refusal>;
-
-fn top() -> impl Iterator<Item = &'static Spec> {
-    COMMANDS.iter().filter(|command| command.container().is_none())
-}
-
-fn subcommands(of: &Spec) -> Vec<&'static Spec> {
-    COMMANDS.iter().filter(|command| command.container() == Some(of.name)).collect()
-}
+type Spec = spec::Spec<Handler>;
+type Table = &'static Commands<Handler>;
 
 fn strings(out: &mut Vec<u8>, texts: &[&str]) {
     texts.iter().for_each(|text| write::bulk(out, text.as_bytes()));
@@ -33,7 +28,7 @@ fn key_range(command: &Spec) -> (u8, i8, u8) {
 }
 
 /// A command as clients read it.
-fn write_info(out: &mut Vec<u8>, dialect: Dialect, command: &Spec) {
+fn write_info(out: &mut Vec<u8>, dialect: Dialect, commands: Table, command: &Spec) {
     write::array(out, 10);
     write::bulk(out, command.name.as_bytes());
     write::integer(out, command.arity);
@@ -51,9 +46,9 @@ fn write_info(out: &mut Vec<u8>, dialect: Dialect, command: &Spec) {
     strings(out, command.tips);
     write::set(out, dialect, command.keys.len());
     command.keys.iter().for_each(|keys| write_keys(out, dialect, keys));
-    let subcommands = subcommands(command);
+    let subcommands = commands.subcommands(command);
     write::set(out, dialect, subcommands.len());
-    subcommands.iter().for_each(|sub| write_info(out, dialect, sub));
+    subcommands.iter().for_each(|sub| write_info(out, dialect, commands, sub));
 }
 
 fn write_keys(out: &mut Vec<u8>, dialect: Dialect, keys: &KeySpec) {
@@ -79,37 +74,40 @@ fn write_keys(out: &mut Vec<u8>, dialect: Dialect, keys: &KeySpec) {
     write::integer(out, 0);
 }
 
-fn write_all(out: &mut Vec<u8>, dialect: Dialect) {
-    write::array(out, top().count());
-    top().for_each(|command| write_info(out, dialect, command));
+fn write_all(out: &mut Vec<u8>, dialect: Dialect, commands: Table) {
+    write::array(out, commands.top().count());
+    commands.top().for_each(|command| write_info(out, dialect, commands, command));
 }
 
 pub(super) fn all<'a>(conversation: &mut Conversation, _: Words<'a, '_>) -> Planned<'a> {
-    Ok(Plan::written(|out| write_all(out, conversation.dialect)))
+    let commands = conversation.commands;
+    Ok(Plan::written(|out| write_all(out, conversation.dialect, commands)))
 }
 
-pub(super) fn count<'a>(_: &mut Conversation, _: Words<'a, '_>) -> Planned<'a> {
-    Ok(Plan::written(|out| write::integer(out, top().count())))
+pub(super) fn count<'a>(conversation: &mut Conversation, _: Words<'a, '_>) -> Planned<'a> {
+    let commands = conversation.commands;
+    Ok(Plan::written(|out| write::integer(out, commands.top().count())))
 }
 
 pub(super) fn info<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
+    let commands = conversation.commands;
     let dialect = conversation.dialect;
     Ok(Plan::written(|out| {
         if words.len() == 2 {
-            return write_all(out, dialect);
+            return write_all(out, dialect, commands);
         }
         write::array(out, words.len() - 2);
         for name in words.from(2) {
-            match lookup::find_name(name) {
-                Some(place) => write_info(out, dialect, lookup::at(place)),
+            match commands.find_name(name) {
+                Some(place) => write_info(out, dialect, commands, commands.at(place)),
                 None => write::null(out, dialect),
             }
         }
     }))
 }
 
-fn write_docs(out: &mut Vec<u8>, dialect: Dialect, command: &Spec) {
-    let subcommands = subcommands(command);
+fn write_docs(out: &mut Vec<u8>, dialect: Dialect, commands: Table, command: &Spec) {
+    let subcommands = commands.subcommands(command);
     let group = command.group.name();
     strings(out, &[command.name]);
     write::map(out, dialect, 3 + usize::from(!subcommands.is_empty()));
@@ -117,27 +115,35 @@ fn write_docs(out: &mut Vec<u8>, dialect: Dialect, command: &Spec) {
     if !subcommands.is_empty() {
         strings(out, &["subcommands"]);
         write::map(out, dialect, subcommands.len());
-        subcommands.iter().for_each(|sub| write_docs(out, dialect, sub));
+        subcommands.iter().for_each(|sub| write_docs(out, dialect, commands, sub));
     }
 }
 
 pub(super) fn docs<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
+    let commands = conversation.commands;
     let found: Vec<&Spec> = match words.len() {
-        2 => top().collect(),
-        _ => words.from(2).filter_map(lookup::find_name).map(lookup::at).collect(),
+        2 => commands.top().collect(),
+        _ => words
+            .from(2)
+            .filter_map(|name| commands.find_name(name))
+            .map(|place| commands.at(place))
+            .collect(),
     };
     Ok(Plan::written(|out| {
         write::map(out, conversation.dialect, found.len());
-        found.iter().for_each(|command| write_docs(out, conversation.dialect, command));
+        found.iter().for_each(|command| write_docs(out, conversation.dialect, commands, command));
     }))
 }
 
-pub(super) fn list<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
+pub(super) fn list<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
+    let commands = conversation.commands;
     let names: Vec<&str> = match words.len() {
-        2 => top().map(|command| command.name).collect(),
-        5 if words.at(2).eq_ignore_ascii_case(b"FILTERBY") => {
-            filtered(&words.at(3).to_ascii_lowercase(), &words.at(4).to_ascii_lowercase())?
-        }
+        2 => commands.top().map(|command| command.name).collect(),
+        5 if words.at(2).eq_ignore_ascii_case(b"FILTERBY") => filtered(
+            commands,
+            &words.at(3).to_ascii_lowercase(),
+            &words.at(4).to_ascii_lowercase(),
+        )?,
         _ => return Err(Refusal::SYNTAX),
     };
     Ok(Plan::written(|out| {
@@ -147,7 +153,7 @@ pub(super) fn list<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned<'a
 }
 
 /// The names that pass a filter; there are no modules.
-fn filtered(by: &[u8], what: &[u8]) -> Result<Vec<&'static str>, Refusal> {
+fn filtered(commands: Table, by: &[u8], what: &[u8]) -> Result<Vec<&'static str>, Refusal> {
     let passes = |command: &&Spec| match by {
         b"pattern" => glob::matches(what, command.name.as_bytes()),
         b"aclcat" => command.categories().iter().any(|name| name.as_bytes() == what),
@@ -155,16 +161,17 @@ fn filtered(by: &[u8], what: &[u8]) -> Result<Vec<&'static str>, Refusal> {
     };
     match by {
         b"pattern" | b"aclcat" | b"module" => {
-            Ok(COMMANDS.iter().filter(passes).map(|command| command.name).collect())
+            Ok(commands.all().iter().filter(passes).map(|command| command.name).collect())
         }
         _ => Err(Refusal::SYNTAX),
     }
 }
 
-pub(super) fn getkeys<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
+pub(super) fn getkeys<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
+    let commands = conversation.commands;
     let request = words.tail(2).expect("the arity says that there is one");
-    let place = lookup::lookup(request);
-    let command = lookup::at(place.ok_or(Refusal::new("ERR Invalid command specified"))?);
+    let place = commands.lookup(request);
+    let command = commands.at(place.ok_or(Refusal::new("ERR Invalid command specified"))?);
     if command.keys.is_empty() {
         return Err(Refusal::new("ERR The command has no key arguments"));
     }
@@ -181,10 +188,12 @@ pub(super) fn getkeys<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned
     }))
 }
 
-pub(super) fn help<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
-    let place = lookup::find_name(words.at(0)).expect("HELP was found by its command's name");
-    let container = lookup::at(place);
-    let lines: Vec<String> = subcommands(container)
+pub(super) fn help<'a>(conversation: &mut Conversation, words: Words<'a, '_>) -> Planned<'a> {
+    let commands = conversation.commands;
+    let place = commands.find_name(words.at(0)).expect("HELP was found by its command's name");
+    let container = commands.at(place);
+    let lines: Vec<String> = commands
+        .subcommands(container)
         .iter()
         .map(|sub| format!("{}: {}", sub.name.replace('|', " ").to_uppercase(), sub.summary))
         .collect();

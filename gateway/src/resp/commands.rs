@@ -3,66 +3,18 @@
 //! What a row says of a command (arity, flags, key positions, categories, tips) is what redis-server 7.0 says of it;
 //! arity counts the name, and a negative one is a minimum.
 
-use super::conversation::Conversation;
-use super::plan::{Plan, Refusal};
+use super::conversation::{Conversation, Handler};
+use super::lookup::Commands;
+use super::plan::Plan;
+use super::refusal::Refusal;
+use super::spec::{
+    ADMIN, ALLOW_BUSY, CHANGES, CONTAINER, DANGEROUS, DENYOOM, FAST, Group, KEYSPACE, KeySpec,
+    LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, READONLY, SKIP_SLOWLOG, STALE, Spec, WRITE,
+};
 use super::words::Words;
 use super::{
-    client, command, config, expiry, greeting, info, keys, lookup, object, scan, strings,
-    transaction,
+    client, command, config, expiry, greeting, info, keys, object, scan, strings, transaction,
 };
-
-/// Decides what to do for a request whose arity is right.
-pub(super) type Handler =
-    for<'a, 'r> fn(&mut Conversation, Words<'a, 'r>) -> Result<Plan<'a>, Refusal>;
-
-/// A command, or a subcommand.
-pub(super) struct Spec {
-    /// In lower case; a subcommand's is `command|subcommand`.
-    pub(super) name: &'static str,
-    pub(super) arity: i16,
-    pub(super) handler: Handler,
-    flags: u16,
-    pub(super) group: Group,
-    pub(super) keys: &'static [KeySpec],
-    pub(super) tips: &'static [&'static str],
-    /// Since which version redis-server has it.
-    pub(super) since: &'static str,
-    pub(super) summary: &'static str,
-}
-
-/// What a command is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Group {
-    Connection,
-    Generic,
-    Server,
-    String,
-    Transactions,
-}
-
-impl Group {
-    /// Its name in COMMAND DOCS.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-            Self::Generic => "generic",
-            Self::Server => "server",
-            Self::String => "string",
-            Self::Transactions => "transactions",
-        }
-    }
-}
-
-/// Where some keys of a command stand, and what it does with them.
-#[derive(Debug)]
-pub(super) struct KeySpec {
-    /// The first.
-    pub(super) first: u8,
-    /// The last, counted from the first; -1 is the last word.
-    pub(super) last: i8,
-    pub(super) step: u8,
-    pub(super) flags: &'static [&'static str],
-}
 
 const fn key(first: u8, flags: &'static [&'static str]) -> KeySpec {
     KeySpec { first, last: 0, step: 1, flags }
@@ -72,121 +24,42 @@ const fn keys_of_all(step: u8, flags: &'static [&'static str]) -> KeySpec {
     KeySpec { first: 1, last: -1, step, flags }
 }
 
-const WRITE: u16 = 1;
-const READONLY: u16 = 1 << 1;
-const DENYOOM: u16 = 1 << 2;
-const ADMIN: u16 = 1 << 3;
-const NOSCRIPT: u16 = 1 << 4;
-const LOADING: u16 = 1 << 5;
-const STALE: u16 = 1 << 6;
-const SKIP_SLOWLOG: u16 = 1 << 7;
-const FAST: u16 = 1 << 8;
-const NO_AUTH: u16 = 1 << 9;
-const ALLOW_BUSY: u16 = 1 << 10;
-/// The names of the flags above, by bit, as COMMAND shows them.
-const FLAG_NAMES: [&str; 11] = [
-    "write",
-    "readonly",
-    "denyoom",
-    "admin",
-    "noscript",
-    "loading",
-    "stale",
-    "skip_slowlog",
-    "fast",
-    "no_auth",
-    "allow_busy",
-];
-/// Not for others to see: it has subcommands.
-const CONTAINER: u16 = 1 << 11;
-/// Not for others to see: MULTI does not queue it.
-const NOT_QUEUED: u16 = 1 << 12;
-/// Not for others to see: it changes something other than the store.
-const CHANGES: u16 = 1 << 13;
-/// Not for others to see: in the category of what may hurt.
-const DANGEROUS: u16 = 1 << 14;
-/// Not for others to see: in the category of what is about keys of any type.
-const KEYSPACE: u16 = 1 << 15;
-
 const SESSION: u16 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | CHANGES;
 const AT_ANY_TIME: u16 = LOADING | STALE;
 const CLIENT: u16 = NOSCRIPT | AT_ANY_TIME | CHANGES;
 const TRANSACTION: u16 = NOSCRIPT | AT_ANY_TIME | FAST | ALLOW_BUSY;
 
-impl Spec {
-    /// The names of its flags.
-    pub(super) fn flag_names(&self) -> Vec<&'static str> {
-        let set = |bit: usize| self.flags >> bit & 1 == 1;
-        FLAG_NAMES.iter().enumerate().filter(|(bit, _)| set(*bit)).map(|(_, name)| *name).collect()
-    }
-
-    /// The names of its categories.
-    pub(super) fn categories(&self) -> Vec<&'static str> {
-        let has = |flag| self.flags & flag != 0;
-        // What is nothing without a subcommand is about nothing.
-        let about = |group| self.group == group && !(has(CONTAINER) && self.arity < -1);
-        let all = [
-            ("keyspace", has(KEYSPACE) || about(Group::Generic)),
-            ("read", has(READONLY)),
-            ("write", has(WRITE)),
-            ("string", about(Group::String)),
-            ("admin", has(ADMIN)),
-            ("fast", has(FAST)),
-            ("slow", !has(FAST)),
-            ("dangerous", has(ADMIN | DANGEROUS)),
-            ("connection", about(Group::Connection)),
-            ("transaction", about(Group::Transactions)),
-        ];
-        all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
-    }
-
-    /// Whether it has subcommands.
-    pub(super) fn is_container(&self) -> bool {
-        self.flags & CONTAINER != 0
-    }
-
-    /// Whether it is run at once, also after MULTI.
-    pub(super) fn runs_in_multi(&self) -> bool {
-        self.flags & NOT_QUEUED != 0
-    }
-
-    /// Whether it changes something other than the store.
-    pub(super) fn changes_connection(&self) -> bool {
-        self.flags & CHANGES != 0
-    }
-
-    /// Whether a request of so many words, the name included, can be its.
-    pub(super) fn takes(&self, words: usize) -> bool {
-        let bound = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 { words >= bound } else { words == bound }
-    }
-
-    /// The command it is a subcommand of.
-    pub(super) fn container(&self) -> Option<&'static str> {
-        self.name.split_once('|').map(|(container, _)| container)
-    }
-}
-
-const fn row(name: &'static str, arity: i16, handler: Handler, group: Group, flags: u16) -> Spec {
+const fn row(
+    name: &'static str,
+    arity: i16,
+    handler: Handler,
+    group: Group,
+    flags: u16,
+) -> Spec<Handler> {
     Spec { name, arity, handler, flags, group, keys: &[], tips: &[], since: "", summary: "" }
 }
-const fn connection(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+const fn connection(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec<Handler> {
     row(name, arity, handler, Group::Connection, flags)
 }
-const fn generic(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+const fn generic(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec<Handler> {
     row(name, arity, handler, Group::Generic, flags)
 }
-const fn server(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+const fn server(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec<Handler> {
     row(name, arity, handler, Group::Server, flags)
 }
-const fn string(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+const fn string(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec<Handler> {
     row(name, arity, handler, Group::String, flags)
 }
-const fn transactions(name: &'static str, arity: i16, handler: Handler, flags: u16) -> Spec {
+const fn transactions(
+    name: &'static str,
+    arity: i16,
+    handler: Handler,
+    flags: u16,
+) -> Spec<Handler> {
     row(name, arity, handler, Group::Transactions, flags)
 }
 
-impl Spec {
+impl Spec<Handler> {
     const fn keys(self, keys: &'static [KeySpec]) -> Self {
         Self { keys, ..self }
     }
@@ -222,8 +95,8 @@ const VARIES_IN_ORDER: &[&str] = &["nondeterministic_output_order"];
 const ALL_SHARDS: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
 const MULTI_SHARD_SUM: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
 
-/// Every command, each followed by its subcommands. At most 255: a [`lookup::Place`] is one byte.
-pub(super) static COMMANDS: &[Spec] = &[
+/// Every command, each followed by its subcommands. At most 255: a [`super::lookup::Place`] is one byte.
+pub(super) static COMMANDS: Commands<Handler> = Commands::new(&[
     connection("auth", -2, greeting::auth, SESSION)
         .doc("1.0.0", "checks a password; none is set, so only the user `default` passes"),
     connection("client", -2, no_subcommand, CONTAINER).doc("2.4.0", "about connections"),
@@ -451,9 +324,66 @@ pub(super) static COMMANDS: &[Spec] = &[
     transactions("watch", -2, transaction::watch, TRANSACTION | NOT_QUEUED)
         .keys(READ_META_ALL)
         .doc("2.2.0", "makes the next EXEC depend on keys staying as they are"),
-];
+]);
 
 /// The handler of a command that is nothing without a subcommand; its arity asks for one.
-fn no_subcommand<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Result<Plan<'a>, Refusal> {
-    Err(lookup::unknown(words))
+fn no_subcommand<'a>(
+    conversation: &mut Conversation,
+    words: Words<'a, '_>,
+) -> Result<Plan<'a>, Refusal> {
+    Err(conversation.commands.unknown(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::words::Kept;
+
+    fn found(request: &str) -> Result<&'static str, String> {
+        let mut kept = Kept::default();
+        request.split(' ').for_each(|word| kept.push_word(word.as_bytes()));
+        kept.finish();
+        let words = kept.requests().next().expect("a request");
+        let text = |Refusal(text): Refusal| String::from_utf8_lossy(&text).into_owned();
+        COMMANDS.find(words).map(|place| COMMANDS.at(place).name).map_err(text)
+    }
+
+    #[test]
+    fn every_command_is_found_by_its_name() {
+        for command in COMMANDS.all() {
+            let place =
+                COMMANDS.find_name(command.name.to_uppercase().as_bytes()).expect(command.name);
+            assert_eq!(COMMANDS.at(place).name, command.name);
+            assert!(!command.since.is_empty() && !command.summary.is_empty(), "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn requests_find_commands_and_subcommands_or_an_error() {
+        assert_eq!(found("gEt k"), Ok("get"));
+        assert_eq!(found("client SETNAME x"), Ok("client|setname"));
+        assert_eq!(found("COMMAND"), Ok("command"));
+        assert_eq!(found("ping x y"), Ok("ping"));
+        let errors = [
+            ("get", "ERR wrong number of arguments for 'get' command"),
+            ("client", "ERR wrong number of arguments for 'client' command"),
+            ("client id x", "ERR wrong number of arguments for 'client|id' command"),
+            ("client nothing", "ERR unknown subcommand 'nothing'. Try CLIENT HELP."),
+            ("command nothing", "ERR unknown subcommand 'nothing'. Try COMMAND HELP."),
+            ("client|id", "ERR unknown command 'client|id', with args beginning with: "),
+            ("nothing a b", "ERR unknown command 'nothing', with args beginning with: 'a' 'b' "),
+        ];
+        for (request, want) in errors {
+            assert_eq!(found(request), Err(want.to_owned()), "{request}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_is_quoted_in_part() {
+        let long = "x".repeat(300);
+        let error = found(&format!("{long} {long} {long}")).expect_err("no such command");
+        let (name, args) = (&long[..128], &long[..128]);
+        let want = format!("ERR unknown command '{name}', with args beginning with: '{args}' ");
+        assert_eq!(error, want);
+    }
 }

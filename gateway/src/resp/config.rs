@@ -5,7 +5,8 @@ use firn_wire::glob;
 
 use super::conversation::Conversation;
 use super::parse::BULK_BYTES_MAX;
-use super::plan::{Plan, Refusal};
+use super::plan::Plan;
+use super::refusal::Refusal;
 use super::words::Words;
 use super::write;
 use crate::listen::CONNECTIONS_MAX;

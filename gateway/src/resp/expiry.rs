@@ -6,7 +6,8 @@ use firn_wire::limits::TTL_MS_MAX;
 use super::conversation::Conversation;
 use super::form::{ExpiryForm, Form};
 use super::number::integer_or_refuse;
-use super::plan::{Plan, Refusal};
+use super::plan::Plan;
+use super::refusal::Refusal;
 use super::words::Words;
 
 type Planned<'a> = Result<Plan<'a>, Refusal>;

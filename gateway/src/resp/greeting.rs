@@ -8,7 +8,8 @@ use firn_wire::ids::TableId;
 use super::client::check_name;
 use super::conversation::{Conversation, Replies, database_name, database_number};
 use super::number::integer;
-use super::plan::{Plan, Refusal, Steps};
+use super::plan::{Plan, Steps};
+use super::refusal::Refusal;
 use super::words::Words;
 use super::write::{self, Dialect};
 

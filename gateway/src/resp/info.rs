@@ -8,68 +8,13 @@ use firn_wire::reply::Reply;
 
 use super::conversation::Conversation;
 use super::greeting::REDIS_VERSION;
-use super::plan::{Plan, Refusal, Steps};
+use super::plan::{Plan, Steps};
+use super::refusal::Refusal;
+use super::sections::{Section, Sections};
 use super::words::Words;
 use super::write;
 use crate::execute::{About, run};
 use crate::listen::CONNECTIONS_MAX;
-
-/// A part of INFO. Their order is the order they are shown in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Section {
-    Server,
-    Clients,
-    Memory,
-    Persistence,
-    Stats,
-    Replication,
-    Cpu,
-    Modules,
-    ErrorStats,
-    Cluster,
-    Keyspace,
-}
-
-impl Section {
-    /// All, with the titles they are shown under.
-    const ALL: [(Self, &'static str); 11] = [
-        (Self::Server, "Server"),
-        (Self::Clients, "Clients"),
-        (Self::Memory, "Memory"),
-        (Self::Persistence, "Persistence"),
-        (Self::Stats, "Stats"),
-        (Self::Replication, "Replication"),
-        (Self::Cpu, "CPU"),
-        (Self::Modules, "Modules"),
-        (Self::ErrorStats, "Errorstats"),
-        (Self::Cluster, "Cluster"),
-        (Self::Keyspace, "Keyspace"),
-    ];
-
-    fn title(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-}
-
-/// The sections one INFO asks for, in order.
-#[derive(Debug)]
-pub(super) struct Sections(Vec<Section>);
-
-impl Sections {
-    fn read(words: Words<'_, '_>) -> Self {
-        let whole = |word: &[u8]| {
-            ["all", "default", "everything"]
-                .iter()
-                .any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
-        };
-        let all = words.len() == 1 || words.from(1).any(whole);
-        let asked = |title: &str| {
-            all || words.from(1).any(|word| word.eq_ignore_ascii_case(title.as_bytes()))
-        };
-        let chosen = Section::ALL.iter().filter(|(_, title)| asked(title));
-        Self(chosen.map(|(section, _)| *section).collect())
-    }
-}
 
 pub(super) fn info<'a>(_: &mut Conversation, words: Words<'a, '_>) -> Result<Plan<'a>, Refusal> {
     Ok(Plan::Run(Steps::Info { sections: Sections::read(words) }))
@@ -125,7 +70,7 @@ impl Conversation {
     }
 
     fn clients(&self) -> String {
-        let connected = self.shared.clients.count().to_string();
+        let connected = self.clients.count().to_string();
         let most = CONNECTIONS_MAX.to_string();
         let numbers = [
             ("connected_clients", connected.as_str()),

@@ -5,7 +5,8 @@ use firn_wire::ids::TableId;
 
 use super::conversation::{Conversation, database_name, database_number};
 use super::form::Form;
-use super::plan::{Plan, Refusal};
+use super::plan::Plan;
+use super::refusal::Refusal;
 use super::words::Words;
 
 type Planned<'a> = Result<Plan<'a>, Refusal>;

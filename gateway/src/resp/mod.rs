@@ -1,10 +1,14 @@
 //! The Redis door, plain: every worker answers for every key, in RESP2 and RESP3, as redis-server 7.0 would. What
 //! differs is listed in docs/PROTOCOL.md.
 //!
-//! Reading order: [`parse`] (and `inline`) turns bytes into `words`, `lookup` finds their row in the table of `commands`,
-//! whose handler (in `strings`, `keys`, `expiry`, `scan`, `object`, `greeting`, `client`, `command`, `config`, `info` or
-//! `transaction`, with `options` and `number`) makes a `plan`, `conversation` hands it to the connection's loop, and `form` writes the store's reply with
-//! `write`. `clients` is the list of connections.
+//! Reading order: [`parse`] (and `inline`) turns bytes into `words`, `dispatch` finds their row in the table of `commands`
+//! (its rows are of `spec`, `lookup` searches it), whose handler (in `strings`, `keys`, `expiry`, `scan`, `object`,
+//! `greeting`, `client`, `command`, `config`, `info` or `transaction`, with `options`, `sections` and `number`) makes a
+//! `plan` or a `refusal`, `protocol` hands it to the connection's loop, and `form` writes the store's reply with `write`.
+//! `conversation` is what a connection remembers, [`queue`] what its MULTI has queued, which `exec` runs; `clients` is
+//! the list of connections.
+//!
+//! Handlers stand below the table: those that tell of it find it in their `conversation`.
 
 pub mod client;
 mod clients;
@@ -12,6 +16,8 @@ mod command;
 mod commands;
 mod config;
 mod conversation;
+mod dispatch;
+mod exec;
 mod expiry;
 mod form;
 mod greeting;
@@ -24,7 +30,12 @@ mod object;
 mod options;
 pub mod parse;
 mod plan;
+mod protocol;
+pub mod queue;
+mod refusal;
 pub mod scan;
+mod sections;
+mod spec;
 mod strings;
 pub mod transaction;
 mod words;
@@ -39,19 +50,20 @@ use crate::connection;
 use crate::execute::Execute;
 use crate::listen::{self, Connections};
 use clients::{Client, Clients};
+use commands::COMMANDS;
 use conversation::Conversation;
 
 /// What the connections of a process share, whichever runtime serves them.
 #[derive(Debug, Default)]
 pub struct Shared {
     connections: Arc<Connections>,
-    clients: Clients,
+    clients: Arc<Clients>,
 }
 
 impl Shared {
     /// No connections yet; `connections` counts those of all listeners.
     pub fn new(connections: Arc<Connections>) -> Self {
-        Self { connections, clients: Clients::default() }
+        Self { connections, clients: Arc::default() }
     }
 }
 
@@ -60,11 +72,11 @@ pub async fn listen(listener: TcpListener, execute: Arc<dyn Execute>, shared: Ar
     let connections = Arc::clone(&shared.connections);
     let refusal = "-ERR max number of clients reached: {}\r\n";
     listen::accept(listener, connections, refusal, |socket, address, id| {
-        let (execute, shared) = (Arc::clone(&execute), Arc::clone(&shared));
+        let (execute, clients) = (Arc::clone(&execute), Arc::clone(&shared.clients));
         async move {
             let local = socket.local_addr().unwrap_or(address);
             let client = Client::new(id, address, local);
-            let conversation = Conversation::new(Arc::clone(&execute), shared, client);
+            let conversation = Conversation::new(Arc::clone(&execute), &COMMANDS, clients, client);
             connection::serve(socket, conversation, execute, Session::new(id, Role::Admin)).await;
         }
     })

@@ -1,6 +1,6 @@
 //! Numbers as Redis reads them from words.
 
-use super::plan::Refusal;
+use super::refusal::Refusal;
 
 /// A 64-bit integer in its one spelling: no `+`, no leading zero, no `-0`, no blanks.
 pub(super) fn integer(text: &[u8]) -> Option<i64> {

@@ -4,7 +4,7 @@ use firn_wire::command::{Condition, Expiry};
 
 use super::expiry::Time;
 use super::number::{integer, integer_or_refuse};
-use super::plan::Refusal;
+use super::refusal::Refusal;
 use super::words::Words;
 
 /// Which command options are given to; some belong to one of the two only.

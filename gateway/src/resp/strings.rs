@@ -6,7 +6,8 @@ use super::conversation::Conversation;
 use super::form::Form;
 use super::number::{integer, integer_or_refuse};
 use super::options::{Given, Options};
-use super::plan::{Plan, Refusal};
+use super::plan::Plan;
+use super::refusal::Refusal;
 use super::words::Words;
 
 type Planned<'a> = Result<Plan<'a>, Refusal>;
