@@ -4,6 +4,7 @@
 //! Invariants:
 //! - `directory` has 2^`depth` places; a segment of depth d stands in 2^(`depth` − d) neighbouring ones.
 //! - `entries` and `bytes` are the sums over all segments.
+//! - `soonest` is not later than that of any segment, so a sweep passes by a table in which nothing has expired.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,8 @@ pub(crate) struct Table {
     segments: Vec<Segment>,
     entries: u64,
     bytes: u64,
+    /// Unix milliseconds before which none of its entries expires.
+    soonest: u64,
     /// Bytes of all of the table's entries in this worker.
     usage: Arc<AtomicU64>,
 }
@@ -35,7 +38,8 @@ impl Table {
     /// An empty one, whose bytes count into `usage`.
     pub(crate) fn new(usage: Arc<AtomicU64>) -> Self {
         let segments = vec![Segment::new(0)];
-        Self { depth: 0, directory: vec![0], segments, entries: 0, bytes: 0, usage }
+        let soonest = u64::MAX;
+        Self { depth: 0, directory: vec![0], segments, entries: 0, bytes: 0, soonest, usage }
     }
 
     /// Bytes that all partitions of the table in this worker take.
@@ -88,6 +92,7 @@ impl Table {
         if let Some(expires_at) = content.expires_at {
             let soonest = &mut self.segments[place].soonest;
             *soonest = (*soonest).min(expires_at);
+            self.soonest = self.soonest.min(expires_at);
         }
         match old {
             Some(handle) if bytes_taken(Entry::new(arena.get(handle)).length()) == taken => {
@@ -168,7 +173,16 @@ impl Table {
         now: u64,
         from: usize,
     ) -> Option<(u64, usize)> {
-        let at = from + self.segments.get(from..)?.iter().position(|s| s.soonest <= now)?;
+        if self.soonest > now {
+            return None;
+        }
+        let later = self.segments.iter().skip(from).position(|segment| segment.soonest <= now);
+        let Some(later) = later else {
+            let soonest = self.segments.iter().map(|segment| segment.soonest).min();
+            self.soonest = soonest.unwrap_or(u64::MAX);
+            return None;
+        };
+        let at = from + later;
         let gone = self.segments[at].expire(arena, now);
         self.entries -= gone.len() as u64;
         for handle in &gone {
@@ -264,6 +278,8 @@ mod tests {
         assert_eq!(gone, 5_000);
         assert_eq!(bench.table.entries(), 15_000);
         assert_eq!(bench.table.expire(&mut bench.arena, 9_999, 0), None);
+        assert_eq!(bench.table.soonest, 10_000, "the next pass waits for the next expiry");
+        assert!(bench.table.expire(&mut bench.arena, 10_000, 0).is_some_and(|(gone, _)| gone == 1));
     }
 
     proptest! {
