@@ -8,8 +8,7 @@ pub const URL_BYTES_MAX: usize = 8 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// Most bytes of header names and values together; above it the answer is 431.
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
-/// How long the head of a request may take from its first byte; then the connection is closed, with 408 if it was the
-/// connection's first.
+/// How long the head of a request may take from its first byte; then the answer is 408 and the connection is closed.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a connection may rest between requests.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(300);

@@ -1,5 +1,6 @@
-//! A connection's socket with the patience that actix does not bound: a head of a later request that does not end, a
-//! body nobody reads that does not end, and a client that takes nothing of what it asked for.
+//! A connection's socket with the patience that actix does not bound as we want it: a head that does not end, a body
+//! nobody reads that does not end, and a client that takes nothing of what it asked for. A connection on which nothing has
+//! begun is only idle.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,6 +21,8 @@ pub(super) struct Pace {
     answering: Cell<bool>,
     /// Since when bytes come that must soon be a whole head, or stop; None: nothing is under way.
     unfinished_since: Cell<Option<Instant>>,
+    /// What is unfinished is a body whose request has its answer.
+    has_answer: Cell<bool>,
     /// The connection's task, once a read has waited.
     reader: RefCell<Option<Waker>>,
 }
@@ -35,6 +38,7 @@ impl Pace {
     pub(super) fn is_answered(&self, broken: bool) {
         self.answering.set(false);
         self.unfinished_since.set(broken.then(Instant::now));
+        self.has_answer.set(broken);
         // A read that waits already knows nothing of the timer that has to run from now on.
         if broken && let Some(reader) = &*self.reader.borrow() {
             reader.wake_by_ref();
@@ -61,6 +65,9 @@ impl Pace {
         }
     }
 }
+
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// How long each kind of patience lasts.
 #[derive(Debug, Clone, Copy)]
@@ -116,11 +123,21 @@ impl<S> Paced<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Paced<S> {
+    /// Tells a client whose head came too slowly, as far as the socket takes it at once.
+    fn give_up(&mut self, cx: &mut Context<'_>) -> io::Error {
+        if !self.pace.has_answer.get() {
+            let _ = Pin::new(&mut self.socket).poll_write(cx, TOO_SLOW);
+        }
+        timed_out("the head came too slowly")
+    }
+}
+
 fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -133,7 +150,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
                 if buffer.filled().len() > filled {
                     // Bytes without end that never become a head must not hold the timer off.
                     if this.head_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
-                        return Poll::Ready(Err(timed_out("the head came too slowly")));
+                        return Poll::Ready(Err(this.give_up(cx)));
                     }
                     this.pace.bytes_came();
                 }
@@ -141,7 +158,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             }
             Poll::Pending => {
                 this.pace.read_waits(cx);
-                this.poll_head_timer(cx).map(|()| Err(timed_out("the head came too slowly")))
+                ready!(this.poll_head_timer(cx));
+                Poll::Ready(Err(this.give_up(cx)))
             }
         }
     }
@@ -196,6 +214,10 @@ mod tests {
         assert_eq!(server.read(&mut buffer).await.unwrap(), 5);
         let error = server.read(&mut buffer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(server);
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).await.unwrap();
+        assert!(TOO_SLOW.starts_with(&told) && !told.is_empty(), "{told:?}");
     }
 
     #[tokio::test]
@@ -233,6 +255,10 @@ mod tests {
         server.pace().is_answered(true);
         let error = server.read(&mut buffer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "a body nobody reads");
+        drop(server);
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).await.unwrap();
+        assert!(told.is_empty(), "it has its answer: {told:?}");
     }
 
     #[tokio::test]

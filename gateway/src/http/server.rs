@@ -46,7 +46,8 @@ pub fn serve(
             let app = App::new().app_data(web::Data::clone(&door)).configure(configure);
             let http = HttpService::build()
                 .keep_alive(IDLE_TIME_MAX)
-                .client_request_timeout(HEAD_TIME_MAX)
+                // From the first byte of a head the socket counts itself, and sooner.
+                .client_request_timeout(IDLE_TIME_MAX)
                 .client_disconnect_timeout(SHUTDOWN_TIME)
                 .on_connect_ext(|socket: &Paced<TcpStream>, data| {
                     data.insert(socket.pace());
