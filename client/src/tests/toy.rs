@@ -98,7 +98,7 @@ impl Toy {
                 answer(entries.remove(&at).map_or(Reply::Nil, |_| Reply::Deleted { old: None }));
             }
             Op::Set(_) | Op::Delete { .. } => answer(Reply::NotMet { version: held, old: None }),
-            _ => unimplemented!("the toy has no {:?}", key.op),
+            _ => panic!("the toy has no {:?}", key.op),
         }
     }
 
