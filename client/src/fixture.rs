@@ -81,19 +81,5 @@ pub(crate) fn map(workers: usize, partitions: u16) -> Map {
 
 /// The whole of a map as an uplink sends it.
 pub(crate) fn delta(map: &Map) -> MapDelta {
-    let map = map.clone();
-    MapDelta {
-        version: map.version,
-        from: MapVersion::default(),
-        full: true,
-        cluster: map.cluster,
-        format: map.format,
-        settings: map.settings,
-        workers: map.workers,
-        seats: map.seats,
-        groups: map.groups,
-        partitions: map.partitions,
-        tables: map.tables,
-        removed: Default::default(),
-    }
+    MapDelta::whole(map.clone())
 }

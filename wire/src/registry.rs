@@ -13,7 +13,7 @@ use crate::ids::{
     ClusterId, Epoch, GroupId, Incarnation, MapVersion, PartitionId, TableId, TableName, WorkerId,
     WorkerName,
 };
-use crate::map::{GroupRow, PartitionRow, SeatRow, Settings, TableRow, WorkerRow};
+use crate::map::{GroupRow, Map, PartitionRow, SeatRow, Settings, TableRow, WorkerRow};
 use crate::secret::Secret;
 
 /// The header a signature travels in.
@@ -131,6 +131,26 @@ pub struct MapDelta {
     /// What is gone since `from`.
     #[serde(default)]
     pub removed: Removed,
+}
+
+impl MapDelta {
+    /// All of a map.
+    pub fn whole(map: Map) -> Self {
+        Self {
+            version: map.version,
+            from: MapVersion::default(),
+            full: true,
+            cluster: map.cluster,
+            format: map.format,
+            settings: map.settings,
+            workers: map.workers,
+            seats: map.seats,
+            groups: map.groups,
+            partitions: map.partitions,
+            tables: map.tables,
+            removed: Removed::default(),
+        }
+    }
 }
 
 /// Rows that are no more.

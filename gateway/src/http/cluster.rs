@@ -5,7 +5,7 @@ use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use firn_wire::ids::{MapVersion, PartitionId, TableId, WorkerId};
 use firn_wire::key;
 use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState, shard_of};
-use firn_wire::registry::{MapDelta, Removed};
+use firn_wire::registry::MapDelta;
 use firn_wire::status::Status;
 use serde_json::json;
 
@@ -125,21 +125,7 @@ pub(super) fn map(call: &Call<'_>) -> Result<HttpResponse, Problem> {
     if map.partitions.is_empty() {
         return Err(Problem::new(Kind::Unavailable, "no map has been published yet"));
     }
-    let map = map.map().clone();
-    let delta = MapDelta {
-        version: map.version,
-        from: map.version,
-        full: true,
-        cluster: map.cluster,
-        format: map.format,
-        settings: map.settings,
-        workers: map.workers,
-        seats: map.seats,
-        groups: map.groups,
-        partitions: map.partitions,
-        tables: map.tables,
-        removed: Removed::default(),
-    };
+    let delta = MapDelta::whole(map.map().clone());
     Ok(HttpResponse::Ok().insert_header((ETAG, tag)).json(delta))
 }
 

@@ -1,6 +1,8 @@
 //! Operations on one key: what each reads, writes and answers.
 //!
-//! Every change of data goes through [`Work::put`] and [`Work::remove`]; all changes of a step carry one version.
+//! Every change of data goes through [`Work::write`] and [`Work::remove`]; all changes of a step carry one version. What a
+//! client gives is held against the table's policy first ([`Work::put`]); a new expiry of what is there is not, since an
+//! expiry is how a full table gets room.
 
 use std::borrow::Cow;
 
@@ -15,7 +17,7 @@ use super::arena::{Arena, Handle, bytes_taken};
 use super::entry::{self, Content, Entry};
 use super::hash::KeyHash;
 use super::partition::Partition;
-use super::table::{INDEX_BYTES_PER_ENTRY, Table};
+use super::table::INDEX_BYTES_PER_ENTRY;
 use super::usage::Usages;
 
 type Answer<'f> = &'f mut dyn FnMut(Reply<'_>);
@@ -102,33 +104,62 @@ impl<'s> Work<'s> {
 
     // --- the two changes ------------------------------------------------------------------------------------------
 
-    /// Writes an entry over `old`, the key's live entry. An expiry that has passed removes it instead.
+    /// Writes what a client gave over `old`, the key's live entry, if the table's policy has room for it.
     fn put(
         &mut self,
         key: Key<'_>,
         old: Option<Handle>,
         content: &Content<'_>,
     ) -> Outcome<Version> {
-        if content.expires_at.is_some_and(|at| at <= self.now) {
+        let row = self.policy(key.table)?;
+        self.check_lengths(row, content)?;
+        if !self.has_passed(content) && !self.fits(row, key, old, content) {
+            return Err(memory_full(row));
+        }
+        self.write(key, old, content)
+    }
+
+    /// Writes an entry over `old`, the key's live entry. An expiry that has passed removes it instead.
+    fn write(
+        &mut self,
+        key: Key<'_>,
+        old: Option<Handle>,
+        content: &Content<'_>,
+    ) -> Outcome<Version> {
+        if self.has_passed(content) {
             if let Some(handle) = old {
                 self.remove(key, handle);
             }
             return Ok(self.version());
         }
         let row = self.policy(key.table)?;
-        self.check_lengths(row, content)?;
         let usages = self.usages;
         let version = self.version();
         let table = self.partition.table_or_new(key.table, || usages.of(key.table));
-        let full = || Failure::MemoryFull { table: Cow::Owned(row.name.to_string()) };
-        if !fits(table, row, self.arena, key, old, content) {
-            return Err(full());
-        }
         let at = (key.hash, key.bytes);
         match table.put(self.arena, self.hashes, at, old, version, content) {
             Ok(()) => Ok(version),
-            Err(_) => Err(full()),
+            Err(_) => Err(memory_full(row)),
         }
+    }
+
+    fn has_passed(&self, content: &Content<'_>) -> bool {
+        content.expires_at.is_some_and(|at| at <= self.now)
+    }
+
+    /// Whether the table's memory policy lets the key's entry become `content`.
+    fn fits(
+        &self,
+        row: &TableRow,
+        key: Key<'_>,
+        old: Option<Handle>,
+        content: &Content<'_>,
+    ) -> bool {
+        let Some(limit) = row.policy.memory_bytes_max else { return true };
+        let before = old.map_or(0, |handle| bytes_taken(self.entry(handle).length()) as u64);
+        let after = bytes_taken(entry::length(key.bytes, content)) as u64;
+        let usage = self.usages.bytes(key.table);
+        after <= before || usage + after - before <= limit
     }
 
     fn remove(&mut self, key: Key<'_>, handle: Handle) {
@@ -221,10 +252,22 @@ impl<'s> Work<'s> {
             Ok(wanted) => wanted,
             Err(failure) => return answer(Reply::Failed(failure)),
         };
-        answer(Reply::Value(self.value(self.entry(handle))));
-        if wanted != current {
-            self.set_expiry(key, handle, wanted);
+        if wanted == current {
+            return answer(Reply::Value(self.value(self.entry(handle))));
         }
+        let content = self.entry(handle).content();
+        let (value, meta) = (content.value.to_vec(), content.meta.to_vec());
+        let changed = Content { value: &value, meta: &meta, expires_at: wanted };
+        answer(match self.write(key, Some(handle), &changed) {
+            Ok(version) => Reply::Value(Value {
+                bytes: &value,
+                meta: &meta,
+                version: Some(version),
+                expires_at: wanted,
+                now: self.now,
+            }),
+            Err(failure) => Reply::Failed(failure),
+        });
     }
 
     // --- writes ---------------------------------------------------------------------------------------------------
@@ -365,17 +408,12 @@ impl<'s> Work<'s> {
             _ => may_replace(only, current, wanted.unwrap_or(u64::MAX)),
         };
         if done {
-            self.set_expiry(key, handle, wanted);
+            let content = self.entry(handle).content();
+            let (value, meta) = (content.value.to_vec(), content.meta.to_vec());
+            let changed = Content { value: &value, meta: &meta, expires_at: wanted };
+            self.write(key, Some(handle), &changed)?;
         }
         Ok(Reply::Done(done))
-    }
-
-    fn set_expiry(&mut self, key: Key<'_>, handle: Handle, expires_at: Option<u64>) {
-        let content = self.entry(handle).content();
-        let (value, meta) = (content.value.to_vec(), content.meta.to_vec());
-        let content = Content { value: &value, meta: &meta, expires_at };
-        // Eight bytes more may meet the memory limit; the entry then stays as it is.
-        let _ = self.put(key, Some(handle), &content);
     }
 
     fn copy(
@@ -404,20 +442,8 @@ impl<'s> Work<'s> {
     }
 }
 
-/// Whether a table's memory policy lets an entry grow to `content`.
-fn fits(
-    table: &Table,
-    row: &TableRow,
-    arena: &Arena,
-    key: Key<'_>,
-    old: Option<Handle>,
-    content: &Content<'_>,
-) -> bool {
-    let Some(limit) = row.policy.memory_bytes_max else { return true };
-    let length = |handle| bytes_taken(Entry::new(arena.get(handle)).length()) as u64;
-    let (before, after) =
-        (old.map_or(0, length), bytes_taken(entry::length(key.bytes, content)) as u64);
-    after <= before || table.usage() + after - before <= limit
+fn memory_full(row: &TableRow) -> Failure<'static> {
+    Failure::MemoryFull { table: Cow::Owned(row.name.to_string()) }
 }
 
 /// Redis' rule for EXPIRE's NX, XX, GT, LT: no expiry is infinitely late.

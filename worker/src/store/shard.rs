@@ -222,7 +222,9 @@ fn run_once(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firn_wire::command::{Condition, Cursor, Expiry, Filter, Guard, KeyOp, Op, Scan, Set};
+    use firn_wire::command::{
+        Condition, Cursor, ExpireIf, Expiry, Filter, Guard, KeyOp, Op, Scan, Set,
+    };
     use firn_wire::ids::{ClusterId, GroupId, MapVersion, Version};
     use firn_wire::key::KeyInteger;
     use firn_wire::limits::ONCE_MS;
@@ -407,6 +409,14 @@ mod tests {
         assert_eq!(bench.run("k99", set("0123456789")).view(), full);
         assert_eq!(bench.get("k00").unwrap(), b"0123456789");
         assert!(matches!(bench.run("k00", set("x")).view(), Reply::Written { .. }));
+        let soon = Expiry::After(50);
+        let expire = Op::Expire { expiry: soon, only: ExpireIf::Always };
+        assert_eq!(bench.run("k01", expire).view(), Reply::Done(true), "an expiry makes room");
+        assert!(matches!(bench.run("k02", Op::GetExpire { expiry: soon }).view(), Reply::Value(_)));
+        for key in ["k01", "k02"] {
+            let Reply::Found(found) = bench.run(key, Op::Inspect).view() else { panic!("{key}") };
+            assert_eq!(found.expires_at, Some(bench.now + 50), "{key}");
+        }
         assert_eq!(bench.shard.flush(AT, TABLE), Ok(written as u64));
         assert!(matches!(bench.run("k99", set("0123456789")).view(), Reply::Written { .. }));
     }

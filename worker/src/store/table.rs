@@ -42,11 +42,6 @@ impl Table {
         Self { depth: 0, directory: vec![0], segments, entries: 0, bytes: 0, soonest, usage }
     }
 
-    /// Bytes that all partitions of the table in this worker take.
-    pub(crate) fn usage(&self) -> u64 {
-        self.usage.load(Ordering::Relaxed)
-    }
-
     fn grow(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
         self.usage.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -304,7 +299,7 @@ mod tests {
             for key in model.keys() {
                 bench.remove(key);
             }
-            prop_assert_eq!((bench.table.entries(), bench.table.usage()), (0, 0));
+            prop_assert_eq!((bench.table.entries(), bench.table.bytes), (0, 0));
         }
     }
 }

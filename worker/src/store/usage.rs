@@ -1,7 +1,7 @@
 //! How much memory each table takes in this worker.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use firn_wire::ids::TableId;
@@ -15,5 +15,10 @@ impl Usages {
     pub(crate) fn of(&self, table: TableId) -> Arc<AtomicU64> {
         let mut counts = self.0.lock().expect("no holder panics");
         Arc::clone(counts.entry(table).or_default())
+    }
+
+    /// Bytes a table takes now.
+    pub(crate) fn bytes(&self, table: TableId) -> u64 {
+        self.of(table).load(Ordering::Relaxed)
     }
 }
