@@ -61,14 +61,25 @@ wait_ready() {
 # address NAME PROTOCOL: host:port of a listener.
 address() { sed -n "s/.*\"$2\":\"\([^\"]*\)\".*/\1/p" "$folder/$1.out"; }
 
-# Ends what was started, and nothing else.
+# end NAMES: SIGTERM to what was started under a name that matches, and waits for it.
+end() {
+  local pid ending=()
+  for pid in "${!started[@]}"; do
+    # shellcheck disable=SC2053  # NAMES is a pattern
+    if [[ ${started[$pid]} == $1 ]]; then ending+=("$pid"); fi
+  done
+  if ((${#ending[@]} > 0)); then
+    kill -TERM "${ending[@]}" 2>/dev/null || true
+    wait "${ending[@]}" 2>/dev/null || true
+  fi
+}
+
+# Ends what was started, and nothing else. The uplink goes last: a worker that stays after the others needs it to take over.
 end_all() {
   trap - EXIT
   trap '' INT TERM
-  if ((${#started[@]} > 0)); then
-    kill -TERM "${!started[@]}" 2>/dev/null || true
-    wait "${!started[@]}" 2>/dev/null || true
-  fi
+  end '!(uplink)'
+  end uplink
   if [[ -n $folder ]]; then rm -rf "$folder"; fi
 }
 

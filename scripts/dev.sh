@@ -4,7 +4,9 @@
 #   scripts/dev.sh PORT NAME
 #
 # It joins the uplink on port 4999 (UPLINK_PORT) and starts one there first if none answers; that uplink ends with the
-# script that started it, and the other workers go on with the map they have. FIRN_PROFILE=dev: the debug build.
+# script that started it, and the other workers go on with the map they have. A second worker takes copies of what the
+# first has (COPIES, 2 by default, when the uplink starts), and each one more its share; Ctrl-C hands it back first.
+# FIRN_PROFILE=dev: the debug build.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -3,8 +3,9 @@
 #
 #   scripts/services.sh [N]
 #
-# Worker i (from 0) listens on http 1234+i, resp 6379+i, boutique 4040+i and winter 6060+i. SHARD_LIMIT, KEY_INTEGER
-# and every other setting of the binaries can be given in the environment. FIRN_PROFILE=dev: the debug build.
+# Worker i (from 0) listens on http 1234+i, resp 6379+i, boutique 4040+i and winter 6060+i. SHARD_LIMIT, KEY_INTEGER,
+# COPIES (2 by default: any one worker may be killed) and every other setting of the binaries can be given in the
+# environment. FIRN_PROFILE=dev: the debug build.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -11,8 +11,9 @@ use firn_wire::reply::ReplyBuf;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::gate::Held;
 use crate::links::Links;
-use crate::local::{Local, NotLed};
+use crate::local::{Local, NotNow, Stepped};
 use crate::maps::Maps;
 use crate::parts::Parts;
 use crate::refresh::Refresh;
@@ -81,22 +82,36 @@ impl<L: Local> Core<L> {
     }
 }
 
+/// A reply, or one that is to be shown later.
+#[derive(Debug)]
+pub enum Ran {
+    /// It may be shown.
+    Reply(ReplyBuf),
+    /// Not yet.
+    Held(Held),
+}
+
 /// Runs a step of a partition led here. Its reply is that of its operation when it has one, else `Many` or `Aborted`.
 pub fn run_step<L: Local + ?Sized>(
     local: &L,
     map: &MapIndex,
     step: &Step<'_, '_>,
-) -> Result<ReplyBuf, NotLed> {
+) -> Result<Ran, NotNow> {
     if let [_] = step.ops {
         let mut only = None;
-        local.step(map, step, &mut |reply| only = Some(ReplyBuf::new(&reply)))?;
-        return Ok(only.expect("an operation has a reply"));
+        return match local.step(map, step, &mut |reply| only = Some(ReplyBuf::new(&reply)))? {
+            Stepped::Answered => Ok(Ran::Reply(only.expect("an operation has a reply"))),
+            Stepped::Held(held) => Ok(Ran::Held(held)),
+        };
     }
     let (mut parts, mut place) = (Parts::new(step.ops.len(), true), 0);
-    local.step(map, step, &mut |reply| {
+    let stepped = local.step(map, step, &mut |reply| {
         parts.put(place, &reply);
         place += 1;
     })?;
+    if let Stepped::Held(held) = stepped {
+        return Ok(Ran::Held(held));
+    }
     assert_eq!(place, step.ops.len(), "each operation has a reply");
-    Ok(parts.reply(place))
+    Ok(Ran::Reply(parts.reply(place)))
 }

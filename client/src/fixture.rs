@@ -33,6 +33,7 @@ pub(crate) fn map(workers: usize, partitions: u16) -> Map {
             epoch: Epoch(1),
             isr: vec![primary.clone()],
             wanted: vec![primary.name.clone()],
+            released: false,
             primary: Some(primary),
         }
     };
@@ -48,6 +49,7 @@ pub(crate) fn map(workers: usize, partitions: u16) -> Map {
             expect_workers: 1,
             name_ranges: vec![],
             worker_lease_ms: 2_500,
+            replication: Default::default(),
         },
         workers: (0..workers)
             .map(|number| WorkerRow {

@@ -10,6 +10,8 @@ use firn_wire::ids::MapVersion;
 
 /// How long one poll waits for a change.
 pub const POLL: Duration = Duration::from_secs(25);
+/// While partitions move there are hundreds of versions a second: so many are taken as one.
+const TOGETHER: Duration = Duration::from_millis(20);
 /// The longest pause after a failure; half of it is chance, so that a cluster does not ask in step.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -27,6 +29,7 @@ pub async fn follow(maps: Arc<Maps>, uplink: Arc<Uplink>) {
                 }
                 failures = 0;
                 base = maps.version();
+                tokio::time::sleep(TOGETHER.saturating_sub(asked.elapsed())).await;
             }
             // It answered at once that there is nothing: it does not wait, so we do.
             Ok(false) => {
@@ -75,13 +78,13 @@ async fn poll(maps: &Maps, uplink: &Uplink, base: MapVersion) -> Result<bool, Po
 }
 
 /// How long to wait after so many failures in a row; `chance` is any number.
-pub(crate) fn pause(failures: u32, chance: u32) -> Duration {
+pub fn pause(failures: u32, chance: u32) -> Duration {
     let whole = PAUSE_MIN.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
     whole / 2 + (whole / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }
 
 /// Any number; 0 where the system has none to give.
-pub(crate) fn random() -> u32 {
+pub fn random() -> u32 {
     getrandom::u32().unwrap_or_default()
 }
 

@@ -11,15 +11,18 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a connection may take to come about, and the handshake after it.
-pub(crate) const GREET_TIMEOUT: Duration = Duration::from_secs(1);
+pub const GREET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a peer is not connected.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum GreetError {
+pub enum GreetError {
+    /// The connection.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// Nothing came within [`GREET_TIMEOUT`].
     #[error("no answer in time")]
     Timeout,
+    /// It is somebody else, or does not know the secret.
     #[error("{0}")]
     Handshake(#[from] HandshakeError),
 }
@@ -31,7 +34,7 @@ impl From<tokio::time::error::Elapsed> for GreetError {
 }
 
 /// Connects to a peer and makes sure that it is who it should be and knows the secret.
-pub(crate) async fn connect(
+pub async fn connect(
     address: &str,
     cluster: ClusterId,
     me: &WorkerId,

@@ -7,9 +7,25 @@ use firn_wire::ids::WorkerId;
 use firn_wire::map::MapIndex;
 use firn_wire::reply::{Part, Reply, encode};
 
-/// The partition is not led here (any more, or yet): nothing was applied and `answer` was not called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotLed;
+use crate::gate::{Gate, Held};
+
+/// What came of a step.
+#[derive(Debug)]
+pub enum Stepped {
+    /// `answer` has been called, once per operation.
+    Answered,
+    /// `answer` was not called: the reply of the whole step (as [`crate::run_step`] gives it) may be shown later.
+    Held(Held),
+}
+
+/// Nothing was applied and `answer` was not called.
+#[derive(Debug)]
+pub enum NotNow {
+    /// The partition is not led here (any more, or yet).
+    NotLed,
+    /// It is led here and cannot be served for a moment: ask again when the gate opens, whatever it says.
+    Wait(Arc<Gate>),
+}
 
 /// The shards of this process. A proxy has none: [`Nothing`].
 pub trait Local: Send + Sync + 'static {
@@ -23,11 +39,16 @@ pub trait Local: Send + Sync + 'static {
         map: &MapIndex,
         step: &Step<'_, '_>,
         answer: &mut dyn FnMut(Reply<'_>),
-    ) -> Result<(), NotLed>;
+    ) -> Result<Stepped, NotNow>;
 
-    /// Runs a wide request over those of its partitions that are led here. `answer` is called once, with `Reply::Wide` or
-    /// `Reply::Failed`.
-    fn wide(&self, map: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>));
+    /// Runs a wide request over those of its partitions that are led and can be served here. `answer` is called once, with
+    /// `Reply::Wide` or `Reply::Failed`, unless the reply is held: then it is not called.
+    fn wide(
+        &self,
+        map: &MapIndex,
+        wide: &Wide<'_>,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Option<Held>;
 
     /// Unix milliseconds, on a clock that never goes back.
     fn now_ms(&self) -> u64;
@@ -43,12 +64,17 @@ impl<L: Local> Local for Arc<L> {
         map: &MapIndex,
         step: &Step<'_, '_>,
         answer: &mut dyn FnMut(Reply<'_>),
-    ) -> Result<(), NotLed> {
+    ) -> Result<Stepped, NotNow> {
         (**self).step(map, step, answer)
     }
 
-    fn wide(&self, map: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
-        (**self).wide(map, wide, answer);
+    fn wide(
+        &self,
+        map: &MapIndex,
+        wide: &Wide<'_>,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Option<Held> {
+        (**self).wide(map, wide, answer)
     }
 
     fn now_ms(&self) -> u64 {
@@ -70,14 +96,20 @@ impl Local for Nothing {
         _: &MapIndex,
         _: &Step<'_, '_>,
         _: &mut dyn FnMut(Reply<'_>),
-    ) -> Result<(), NotLed> {
-        Err(NotLed)
+    ) -> Result<Stepped, NotNow> {
+        Err(NotNow::NotLed)
     }
 
-    fn wide(&self, _: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
+    fn wide(
+        &self,
+        _: &MapIndex,
+        wide: &Wide<'_>,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Option<Held> {
         let mut nothing = Vec::new();
         encode(&Reply::Nil, &mut nothing);
         answer(Reply::Wide { refused: wide.partitions.clone(), reply: Part::new(&nothing) });
+        None
     }
 
     fn now_ms(&self) -> u64 {

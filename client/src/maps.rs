@@ -179,6 +179,7 @@ pub fn no_map() -> MapIndex {
             expect_workers: 1,
             name_ranges: Vec::new(),
             worker_lease_ms: 0,
+            replication: Default::default(),
         },
         workers: Vec::new(),
         seats: Vec::new(),

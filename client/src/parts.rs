@@ -98,6 +98,19 @@ impl Parts {
     }
 }
 
+/// The reply of a step from those of its operations, in order: that of its operation when it has one, else `Many` or
+/// `Aborted`.
+pub fn whole_reply(mut replies: Vec<ReplyBuf>) -> ReplyBuf {
+    if replies.len() == 1 {
+        return replies.pop().expect("there is one");
+    }
+    let mut parts = Parts::new(replies.len(), true);
+    for (place, reply) in replies.iter().enumerate() {
+        parts.put(place, &reply.view());
+    }
+    parts.reply(replies.len())
+}
+
 /// Whether a failure is that of an operation of a step that was run; any other befell the step.
 fn was_run(failure: &Failure<'_>) -> bool {
     matches!(
@@ -111,6 +124,8 @@ fn was_run(failure: &Failure<'_>) -> bool {
             | Failure::Overflow
             | Failure::NotFinite
             | Failure::MemoryFull { .. }
+            | Failure::TooFewCopies { .. }
+            | Failure::LogFull(_)
     )
 }
 

@@ -10,14 +10,18 @@ use bytes::Bytes;
 use firn_wire::command::{KeyOp, Step, StepBuf};
 use firn_wire::exchange::{OpenGuard, Ticket};
 use firn_wire::ids::{PartitionId, WorkerId};
+use firn_wire::map::MapIndex;
 use firn_wire::message::{Ask, AskRef, request};
 use firn_wire::reply::{Failure, ReplyBuf};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::call::{Call, Outcome};
-use crate::core::{Asker, Core, Way, run_step};
-use crate::local::Local;
+use crate::core::{Asker, Core, Ran, Way, run_step};
+use crate::gate::{Gate, Withheld};
+use crate::local::{Local, NotNow};
 use crate::retry::{Next, judge};
+use crate::trouble::Trouble;
 
 /// A step that was sent with others; tries again by itself when it comes to nothing.
 pub(crate) struct Forwarded<L> {
@@ -45,8 +49,11 @@ impl<L: Local> Future for Forwarded<L> {
             return Poll::Ready(reply);
         }
         self.open.refused();
+        let lost = matches!(outcome, Outcome::Lost);
+        let before = if lost { Before::Doubt } else { Before::Nothing };
         let ask = call.ask(self.index);
-        let mut again: Ticket = Box::pin(settle(Arc::clone(&self.core), self.asker, ask));
+        let settled = settle(Arc::clone(&self.core), self.asker, ask, before);
+        let mut again: Ticket = Box::pin(settled);
         let first = again.as_mut().poll(context);
         self.again = Some(again);
         first
@@ -67,47 +74,61 @@ pub(crate) fn to_ask(step: &Step<'_, '_>) -> Bytes {
     bytes.into()
 }
 
-/// What is in the way of a step.
-enum Trouble {
-    NoPartition(PartitionId),
-    NoPrimary(PartitionId),
-    NotLedHere(PartitionId),
-    Refuses(PartitionId, WorkerId),
-    Silent(PartitionId, WorkerId),
-}
-
-impl Trouble {
-    fn failure(&self) -> Failure<'static> {
-        let text = match self {
-            Self::NoPartition(id) => format!("the map has no partition {id}"),
-            Self::NoPrimary(id) => format!("partition {id} has no primary"),
-            Self::NotLedHere(id) => format!("partition {id} is not served by this worker yet"),
-            Self::Refuses(id, worker) => {
-                format!("worker {} does not serve partition {id} yet", worker.name)
-            }
-            Self::Silent(id, worker) => {
-                format!("worker {}, which leads partition {id}, does not answer", worker.name)
-            }
-        };
-        Failure::Unavailable(text.into())
-    }
+/// What an earlier try came to.
+pub(crate) enum Before {
+    /// Nothing was applied, or there was none.
+    Nothing,
+    /// Nothing was applied, and another try is of no use before the gate opens.
+    Parked(Arc<Gate>),
+    /// It may have been applied.
+    Doubt,
 }
 
 /// Tries a step until it is answered or its deadline passes.
-pub(crate) async fn settle<L: Local>(core: Arc<Core<L>>, asker: Asker, ask: Bytes) -> ReplyBuf {
+pub(crate) async fn settle<L: Local>(
+    core: Arc<Core<L>>,
+    asker: Asker,
+    ask: Bytes,
+    before: Before,
+) -> ReplyBuf {
     let step = read_step(&ask);
     let mut changes = core.maps.changes();
+    let mut is_doubtful = matches!(before, Before::Doubt);
+    if let Before::Parked(gate) = before {
+        gate.opened(asker.deadline).await;
+    }
     for tries in 0.. {
         changes.mark_unchanged();
         let trouble = match core.attempt(&step.as_step(), &ask, asker).await {
             Ok(reply) => return reply,
             Err(trouble) => trouble,
         };
-        if !core.pause(&mut changes, tries, asker.deadline).await {
-            return trouble.failure().into();
+        is_doubtful |= trouble.leaves_doubt();
+        if !core.passes(&trouble, &mut changes, tries, asker.deadline).await {
+            let may_be_applied = is_doubtful && writes(&step);
+            return if may_be_applied { Failure::Unknown } else { trouble.failure() }.into();
         }
     }
     unreachable!("the deadline comes first")
+}
+
+fn writes(step: &StepBuf<'_>) -> bool {
+    step.ops.iter().any(|op| !op.op.is_read())
+}
+
+/// A try that is under way.
+enum Begun {
+    Ran(Ran),
+    Sent(Arc<Call>, WorkerId),
+}
+
+/// What kept a worker from answering.
+fn in_the_way(outcome: &Outcome, id: PartitionId, worker: WorkerId) -> Trouble {
+    match outcome {
+        Outcome::Replies(_) | Outcome::Full => Trouble::Refuses(id, worker),
+        Outcome::NotSent => Trouble::Unreached(id, worker),
+        Outcome::Lost => Trouble::Lost(id, worker),
+    }
 }
 
 impl<L: Local> Core<L> {
@@ -117,7 +138,7 @@ impl<L: Local> Core<L> {
             return Failure::NoSuchTable.into();
         };
         let ask = to_ask(&Step { partition, once: None, guards: &[], ops: &[op] });
-        settle(Arc::clone(self), asker, ask).await
+        settle(Arc::clone(self), asker, ask, Before::Nothing).await
     }
 
     /// Tries a step once, by the newest row known. An error: nothing was applied, or applying it again is the same.
@@ -127,41 +148,65 @@ impl<L: Local> Core<L> {
         ask: &Bytes,
         asker: Asker,
     ) -> Result<ReplyBuf, Trouble> {
-        let id = step.partition;
-        let (call, worker) = {
-            let view = self.maps.view();
-            let row = view.row(id).ok_or(Trouble::NoPartition(id))?;
-            match self.way(row) {
-                Way::Nowhere => return Err(Trouble::NoPrimary(id)),
-                Way::Here => {
-                    return run_step(&self.local, &view.map, step)
-                        .map_err(|_| Trouble::NotLedHere(id));
-                }
-                Way::To(worker) if Instant::now() >= asker.deadline => {
-                    return Err(Trouble::Silent(id, worker.clone()));
-                }
-                Way::To(worker) => {
-                    let mut message = request(&asker.head(&view.map, true));
-                    let start = message.len() as u32;
-                    message.extend_from_slice(ask);
-                    let call = self
-                        .send(&view.map, worker, asker, message, vec![start])
-                        .ok_or_else(|| Trouble::Refuses(id, worker.clone()))?;
-                    (call, worker.clone())
-                }
+        match self.begin(step, ask, asker)? {
+            Begun::Ran(Ran::Reply(reply)) => Ok(reply),
+            Begun::Ran(Ran::Held(held)) => match held.shown(asker.deadline).await {
+                Ok(reply) => Ok(reply),
+                Err(Withheld::Unknown) if !step.is_repeatable() => Ok(Failure::Unknown.into()),
+                Err(why) => Err(Trouble::Withheld(step.partition, why)),
+            },
+            Begun::Sent(call, worker) => {
+                let outcome = call.ended().await;
+                self.answer(outcome, 0, || step.is_repeatable())
+                    .ok_or_else(|| in_the_way(outcome, step.partition, worker))
             }
-        };
-        let outcome = call.ended().await;
-        self.answer(outcome, 0, || step.is_repeatable()).ok_or(match outcome {
-            Outcome::Replies(_) => Trouble::Refuses(id, worker),
-            _ => Trouble::Silent(id, worker),
-        })
+        }
+    }
+
+    /// Runs a step here, or sends it.
+    fn begin(&self, step: &Step<'_, '_>, ask: &Bytes, asker: Asker) -> Result<Begun, Trouble> {
+        let id = step.partition;
+        let view = self.maps.view();
+        let row = view.row(id).ok_or(Trouble::NoPartition(id))?;
+        match self.way(row) {
+            Way::Nowhere => Err(Trouble::NoPrimary(id)),
+            Way::Here => match run_step(&self.local, &view.map, step) {
+                Ok(ran) => Ok(Begun::Ran(ran)),
+                Err(NotNow::NotLed) => Err(Trouble::NotLedHere(id)),
+                Err(NotNow::Wait(gate)) => Err(Trouble::Parked(id, gate)),
+            },
+            Way::To(worker) if Instant::now() >= asker.deadline => {
+                Err(Trouble::Unreached(id, worker.clone()))
+            }
+            Way::To(worker) => {
+                let mut message = request(&asker.head(&view.map, true));
+                let start = message.len() as u32;
+                message.extend_from_slice(ask);
+                self.send(&view.map, worker, asker, message, vec![start])
+                    .map(|call| Begun::Sent(call, worker.clone()))
+                    .ok_or_else(|| Trouble::Refuses(id, worker.clone()))
+            }
+        }
+    }
+
+    /// Waits until another try is worth it; false when the deadline has passed.
+    async fn passes(
+        &self,
+        trouble: &Trouble,
+        changes: &mut watch::Receiver<u64>,
+        tries: u32,
+        deadline: Instant,
+    ) -> bool {
+        match trouble {
+            Trouble::Parked(_, gate) => gate.opened(deadline).await.is_some(),
+            _ => self.pause(changes, tries, deadline).await,
+        }
     }
 
     /// Sends a message to a peer; None when the map does not know where it is.
     pub(crate) fn send(
         &self,
-        map: &firn_wire::map::MapIndex,
+        map: &MapIndex,
         worker: &WorkerId,
         asker: Asker,
         message: Vec<u8>,

@@ -12,12 +12,14 @@ use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::core::{Asker, Core, Way};
+use crate::gate::Held;
 use crate::links::Peer;
-use crate::local::Local;
+use crate::local::{Local, NotNow, Stepped};
 use crate::maps::View;
 use crate::parts::Parts;
+use crate::pending::Pending;
 use crate::plan::{check, crosses, plan};
-use crate::settle::{Forwarded, settle, to_ask};
+use crate::settle::{Before, Forwarded, settle, to_ask};
 
 /// The route of what is answered at hand; links count from 1.
 const AT_HAND: u64 = 0;
@@ -119,8 +121,8 @@ impl<'s, L: Local> Submission<'s, L> {
             return sink.wait(slot, ticket);
         }
         let step = Step { partition, once, guards: &[], ops: std::slice::from_ref(op) };
-        if let Some(ticket) = self.place(&step, &mut |reply| sink.put(slot, reply)) {
-            sink.wait(slot, ticket);
+        if let Some((ticket, bytes)) = self.place(&step, &mut |reply| sink.put(slot, reply)) {
+            sink.hold(slot, bytes, ticket);
         }
     }
 
@@ -147,34 +149,44 @@ impl<'s, L: Local> Submission<'s, L> {
         for (place, failure) in plan.refused {
             parts.put(place, &failure.into());
         }
-        let mut waiting = Vec::new();
+        let (mut waiting, mut bytes) = (Vec::new(), 0);
         for share in plan.shares {
             let own: Vec<KeyOp<'_>> = share.places.iter().map(|place| ops[*place]).collect();
             let step = Step { partition: share.partition, once: None, guards, ops: &own };
             let mut places = share.places.iter();
-            let ticket = self.place(&step, &mut |reply| {
+            let placed = self.place(&step, &mut |reply| {
                 parts.put(*places.next().expect("a reply per operation"), &reply);
             });
-            waiting.extend(ticket.map(|ticket| (ticket, share.places)));
+            if let Some((ticket, held)) = placed {
+                bytes += held;
+                waiting.push((ticket, share.places));
+            }
         }
         if waiting.is_empty() {
             parts.give(count, &mut |reply| sink.put(slot, reply));
         } else {
-            sink.wait(slot, Box::pin(parts.gather(waiting, count)));
+            sink.hold(slot, bytes, Box::pin(parts.gather(waiting, count)));
         }
     }
 
-    /// Answers a step, a reply per operation, or gives a ticket for the reply of the whole.
-    fn place(&mut self, step: &Step<'_, '_>, answer: &mut dyn FnMut(Reply<'_>)) -> Option<Ticket> {
+    /// Answers a step, a reply per operation, or gives a ticket for the reply of the whole, and how many bytes of it are
+    /// in memory.
+    fn place(
+        &mut self,
+        step: &Step<'_, '_>,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Option<(Ticket, usize)> {
         let view = self.view;
         match view.row(step.partition).map_or(Way::Nowhere, |row| self.core.way(row)) {
-            Way::Here if self.must_wait(step.partition, AT_HAND) => Some(self.later(step)),
+            Way::Here if self.must_wait(step.partition, AT_HAND) => Some((self.later(step), 0)),
             Way::Here => match self.core.local.step(&view.map, step, answer) {
-                Ok(()) => None,
-                Err(_) => Some(self.later(step)),
+                Ok(Stepped::Answered) => None,
+                Ok(Stepped::Held(held)) => Some(self.held(step, held)),
+                Err(NotNow::NotLed) => Some((self.later(step), 0)),
+                Err(NotNow::Wait(gate)) => Some((self.after(step, Before::Parked(gate)), 0)),
             },
-            Way::To(worker) => self.forward(worker, step, answer),
-            Way::Nowhere => Some(self.later(step)),
+            Way::To(worker) => self.forward(worker, step, answer).map(|ticket| (ticket, 0)),
+            Way::Nowhere => Some((self.later(step), 0)),
         }
     }
 
@@ -184,14 +196,34 @@ impl<'s, L: Local> Submission<'s, L> {
 
     /// A ticket for a step that is tried when it is polled, so after everything before it.
     fn later(&mut self, step: &Step<'_, '_>) -> Ticket {
+        self.after(step, Before::Nothing)
+    }
+
+    fn after(&mut self, step: &Step<'_, '_>, before: Before) -> Ticket {
         let asker = self.asker();
         let open = self.session.open.note(step.partition, Open::WHEN_POLLED);
         let (core, ask) = (Arc::clone(self.core), to_ask(step));
         Box::pin(async move {
-            let reply = settle(core, asker, ask).await;
+            let reply = settle(core, asker, ask, before).await;
             drop(open);
             reply
         })
+    }
+
+    /// A ticket for a step that was run here and whose reply may not be shown yet.
+    fn held(&mut self, step: &Step<'_, '_>, held: Held) -> (Ticket, usize) {
+        let asker = self.asker();
+        let may_repeat = !held.wrote || step.is_repeatable();
+        let bytes = held.reply.as_bytes().len();
+        let ticket = Box::pin(Pending {
+            core: Arc::clone(self.core),
+            asker,
+            showing: held.shown(asker.deadline),
+            ask: may_repeat.then(|| to_ask(step)),
+            open: self.session.open.note(step.partition, AT_HAND),
+            again: None,
+        });
+        (ticket, bytes)
     }
 
     /// Puts a step into the message to a peer.

@@ -10,6 +10,7 @@ use firn_wire::reply::{Failure, Part, Reply, ReplyBuf};
 
 use crate::call::{Call, Outcome};
 use crate::core::{Asker, Core, Way};
+use crate::gate::{Held, Withheld};
 use crate::local::Local;
 use crate::page::{Found, merge, share};
 use crate::retry::{Next, judge};
@@ -36,6 +37,8 @@ struct Asked {
 enum Answer {
     /// `Reply::Wide`, or what it failed with.
     Reply(ReplyBuf),
+    /// The same, to be shown later.
+    Held(Held),
     /// On its way.
     Call(Arc<Call>),
     /// Nobody to ask.
@@ -59,7 +62,7 @@ impl<L: Local> Core<L> {
             changes.mark_unchanged();
             let mut still_left = Vec::new();
             for asked in self.ask_all(asker, table, left.as_deref(), op)? {
-                match self.hear(&asked, &op).await? {
+                match self.hear(asker, asked.answer, &asked.partitions, &op).await? {
                     None => still_left.extend(asked.partitions),
                     Some(reply) => {
                         let (refused, part) = wide_of(&reply)?;
@@ -94,7 +97,7 @@ impl<L: Local> Core<L> {
             let op = WideOp::Scan(scan);
             let mut heard = Vec::new();
             for asked in self.ask_all(asker, table, None, op)? {
-                let reply = self.hear(&asked, &op).await?;
+                let reply = self.hear(asker, asked.answer, &asked.partitions, &op).await?;
                 heard.push((asked.partitions, reply));
             }
             let found = heard.iter().map(|(partitions, reply)| {
@@ -180,9 +183,11 @@ impl<L: Local> Core<L> {
         match way {
             Way::Nowhere => Answer::None,
             Way::Here => {
-                let mut reply = Failure::Unknown.into();
-                self.local.wide(map, wide, &mut |wide| reply = ReplyBuf::new(&wide));
-                Answer::Reply(reply)
+                let mut reply = None;
+                match self.local.wide(map, wide, &mut |wide| reply = Some(ReplyBuf::new(&wide))) {
+                    Some(held) => Answer::Held(held),
+                    None => Answer::Reply(reply.expect("what is not held is answered")),
+                }
             }
             Way::To(worker) => {
                 let mut message = request(&asker.head(map, true));
@@ -194,11 +199,24 @@ impl<L: Local> Core<L> {
         }
     }
 
-    /// Waits for an answer; None: nothing was done, ask again.
-    async fn hear(&self, asked: &Asked, op: &WideOp<'_>) -> Result<Option<ReplyBuf>, Failed> {
-        let reply = match &asked.answer {
+    /// Waits for an answer about some partitions; None: nothing was done, ask again.
+    async fn hear(
+        &self,
+        asker: Asker,
+        answer: Answer,
+        partitions: &[u16],
+        op: &WideOp<'_>,
+    ) -> Result<Option<ReplyBuf>, Failed> {
+        let reply = match answer {
             Answer::None => return Ok(None),
-            Answer::Reply(reply) => reply.clone(),
+            Answer::Reply(reply) => reply,
+            Answer::Held(held) => match held.shown(asker.deadline).await {
+                Ok(reply) => reply,
+                Err(Withheld::Unknown) if !op.is_repeatable() => {
+                    return Err(Failure::Unknown.into());
+                }
+                Err(_) => return Ok(None),
+            },
             Answer::Call(call) => {
                 let outcome = call.ended().await;
                 match (judge(outcome, 0, || op.is_repeatable()), outcome) {
@@ -209,7 +227,7 @@ impl<L: Local> Core<L> {
             }
         };
         let (refused, _) = wide_of(&reply)?;
-        Ok((refused != asked.partitions).then_some(reply))
+        Ok((refused != partitions).then_some(reply))
     }
 
     fn nobody_leads(&self, table: TableId, number: u16) -> Failed {

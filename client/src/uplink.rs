@@ -1,6 +1,8 @@
 //! Requests to the uplink: JSON over HTTP (docs/PROTOCOL.md, "Uplink"). A worker's http door answers for the map and the
 //! tables in the same form, so that a program that knows only workers needs no uplink address.
 
+mod operate;
+
 use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +46,27 @@ pub enum UplinkError {
     /// The request is wrong in itself.
     #[error("{}", .0.detail)]
     Refused(Problem),
+}
+
+/// Why proposals have no verdicts, by what is known of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// They reached no socket: nothing will come of them.
+    #[error("{0}")]
+    NotSent(String),
+    /// They were sent and not answered: they may have been applied, or may be yet.
+    #[error("{0}")]
+    Unknown(String),
+    /// The uplink refuses them as a whole: none was applied.
+    #[error("{0}")]
+    Refused(UplinkError),
+}
+
+/// Why there is no answer.
+struct Failed {
+    why: String,
+    /// Whether some of the request may have reached an uplink.
+    sent: bool,
 }
 
 /// A list of addresses that is none.
@@ -123,8 +146,15 @@ impl Uplink {
     }
 
     /// Changes of partitions; one verdict each, in order.
-    pub async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, UplinkError> {
-        self.with_body(Method::POST, "/v1/map/changes", proposals).await
+    pub async fn propose(&self, proposals: &[Proposal]) -> Result<Vec<Verdict>, ProposeError> {
+        let body = serde_json::to_vec(proposals).expect("our own types are JSON");
+        let asked = self.first_answer(Method::POST, "/v1/map/changes", Some(body), ANSWER_TIMEOUT);
+        let answer = asked.await.map_err(|failed| match failed.sent {
+            true => ProposeError::Unknown(failed.why),
+            false => ProposeError::NotSent(failed.why),
+        })?;
+        let answer = answer.or_problem().map_err(ProposeError::Refused)?;
+        answer.read().map_err(|error| ProposeError::Unknown(error.to_string()))
     }
 
     /// Makes a table where there is none. `first_byte` is that of the name as its user wrote it.
@@ -169,7 +199,6 @@ impl Uplink {
         self.ask(method, target, Some(body), ANSWER_TIMEOUT).await?.read()
     }
 
-    /// Tries the addresses in turn, from the one that answered last.
     async fn ask(
         &self,
         method: Method,
@@ -177,23 +206,36 @@ impl Uplink {
         body: Option<Vec<u8>>,
         timeout: Duration,
     ) -> Result<Answer, UplinkError> {
+        let answer = self.first_answer(method, target, body, timeout).await;
+        answer.map_err(|failed| UplinkError::NoAnswer(failed.why))?.or_problem()
+    }
+
+    /// Tries the addresses in turn, from the one that answered last.
+    async fn first_answer(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Answer, Failed> {
         let first = self.last_good.load(Ordering::Relaxed);
-        let mut failed = String::new();
+        let mut all = Failed { why: String::new(), sent: false };
         for at in (0..self.urls.len()).map(|n| (first + n) % self.urls.len()) {
             match self.ask_one(&self.urls[at], &method, target, body.clone(), timeout).await {
-                Err(why) => {
-                    let separator = if failed.is_empty() { "" } else { "; " };
-                    write!(failed, "{separator}{}: {why}", self.urls[at])
+                Err(Failed { why, sent }) => {
+                    let separator = if all.why.is_empty() { "" } else { "; " };
+                    write!(all.why, "{separator}{}: {why}", self.urls[at])
                         .expect("a string takes all");
+                    all.sent |= sent;
                 }
                 Ok(answer) => {
                     self.last_good.store(at, Ordering::Relaxed);
                     *self.heard.lock().expect("no holder panics") = Some(Instant::now());
-                    return answer.or_problem();
+                    return Ok(answer);
                 }
             }
         }
-        Err(UplinkError::NoAnswer(failed))
+        Err(all)
     }
 
     /// An error here is of the address, not of the request.
@@ -204,26 +246,31 @@ impl Uplink {
         target: &str,
         body: Option<Vec<u8>>,
         timeout: Duration,
-    ) -> Result<Answer, String> {
-        let full = url.join(target).map_err(|error| error.to_string())?;
+    ) -> Result<Answer, Failed> {
+        let unsent = |why: String| Failed { why, sent: false };
+        let sent = |why: String| Failed { why, sent: true };
+        let full = url.join(target).map_err(|error| unsent(error.to_string()))?;
         let mut request = self.http.request(method.clone(), full).timeout(timeout);
         if self.secret.is_set() {
             let body = body.as_deref().unwrap_or_default();
-            request = request
-                .header(SIGNATURE_HEADER, sign(&self.secret, method.as_str(), target, body)?);
+            let signature = sign(&self.secret, method.as_str(), target, body).map_err(unsent)?;
+            request = request.header(SIGNATURE_HEADER, signature);
         }
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body);
         }
-        let mut response = request.send().await.map_err(|error| root_cause(&error))?;
+        // Without a connection nothing was written.
+        let failed =
+            |error: reqwest::Error| Failed { why: root_cause(&error), sent: !error.is_connect() };
+        let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         if status.is_server_error() || status.is_redirection() && status != 304 {
-            return Err(format!("answers {status}"));
+            return Err(sent(format!("answers {status}")));
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes"));
+                return Err(sent(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes")));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -362,7 +409,7 @@ mod tests {
         ])
         .await;
         let uplink = Uplink::new(&url, Secret::default()).unwrap();
-        let beat = Heartbeat { incarnation: Default::default(), goodbye: false };
+        let beat = Heartbeat { incarnation: Default::default(), goodbye: false, leaving: false };
         let name: WorkerName = "w1".parse().unwrap();
         let error = uplink.heartbeat(&name, &beat).await.unwrap_err();
         assert!(matches!(&error, UplinkError::Conflict(p) if p.detail == "taken"), "{error:?}");
@@ -371,6 +418,26 @@ mod tests {
             let error = uplink.heartbeat(&name, &beat).await.unwrap_err();
             assert!(matches!(error, UplinkError::NoAnswer(_)), "{what}: {error:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn proposals_that_reached_nobody_are_known_not_to_count() {
+        let (url, task) = stub(vec![
+            answer("200 OK", "[]"),
+            answer("503 Service Unavailable", ""),
+            answer("200 OK", "[{"),
+            answer("400 Bad Request", "no"),
+        ])
+        .await;
+        let uplink = Uplink::new(&url, Secret::default()).unwrap();
+        assert_eq!(uplink.propose(&[]).await, Ok(Vec::new()));
+        for what in ["an error of the server", "a broken answer"] {
+            let error = uplink.propose(&[]).await.unwrap_err();
+            assert!(matches!(error, ProposeError::Unknown(_)), "{what}: {error:?}");
+        }
+        assert!(matches!(uplink.propose(&[]).await, Err(ProposeError::Refused(_))));
+        task.await.unwrap(); // and with it the port is closed
+        assert!(matches!(uplink.propose(&[]).await, Err(ProposeError::NotSent(_))));
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl<L: Local> Submission<'_, L> {
         sink.wait(slot, ticket);
     }
 
-    /// Answers when all of the table is led here and nothing is on its way; false when it is not.
+    /// Answers when all of the table is led here, nothing is on its way, and nothing waits for copies; false when it is
+    /// not. What is held is dropped: it only read, and whoever asks again waits for it in its turn.
     fn answer_at_hand(
         &self,
         slot: usize,
@@ -91,13 +92,14 @@ impl<L: Local> Submission<'_, L> {
         }
         let wide = Wide { table, group: row.group, partitions, op };
         let mut answered = false;
-        self.core.local.wide(map, &wide, &mut |reply| match reply {
+        let held = self.core.local.wide(map, &wide, &mut |reply| match reply {
             Reply::Wide { refused, reply } if refused.is_empty() => {
                 sink.put(slot, reply.reply());
                 answered = true;
             }
             _ => {}
         });
+        assert!(!(answered && held.is_some()), "what is held is not answered");
         answered
     }
 }

@@ -5,13 +5,16 @@
 //! - Replies leave in the order of their requests. While a ticket is open later requests still start; their replies wait
 //!   behind it.
 //! - Tickets are polled only at the front of the queue, so what they still have to send keeps the order of requests.
-//! - Above [`REPLY_BYTES_SOFT_MAX`] of replies not yet taken by the client nothing more is executed; requests are still
-//!   read, up to [`INPUT_BYTES_MAX`], so that a client that writes all before it reads does not wait for us for ever.
+//! - Above [`REPLY_BYTES_SOFT_MAX`] of replies that are held or not yet taken by the client nothing more is executed;
+//!   requests are still read, up to [`INPUT_BYTES_MAX`], so that a client that writes all before it reads does not wait
+//!   for us for ever.
 
 use std::collections::VecDeque;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use firn_wire::command::Command;
@@ -127,12 +130,15 @@ struct Replies<Shape> {
     behind: VecDeque<Behind<Shape>>,
     /// Tickets in `behind`.
     tickets: usize,
+    /// Bytes of their replies that are in memory.
+    held: usize,
     /// Bytes of a large reply of late: the largest, fading with each smaller one.
     usual: usize,
 }
 
 enum Behind<Shape> {
-    Ticket(Shape, Ticket),
+    /// How its reply is written, and how many bytes of it are in memory.
+    Ticket(Shape, usize, Ticket),
     Bytes(Vec<u8>),
 }
 
@@ -151,18 +157,27 @@ impl<Shape> Replies<Shape> {
         }
     }
 
-    fn push_ticket(&mut self, shape: Shape, ticket: Ticket) {
-        self.behind.push_back(Behind::Ticket(shape, ticket));
+    fn push_ticket(&mut self, shape: Shape, bytes: usize, ticket: Ticket) {
+        self.behind.push_back(Behind::Ticket(shape, bytes, ticket));
         self.tickets += 1;
+        self.held += bytes;
     }
 
-    /// Waits for the front ticket, encodes its reply and everything that is ready behind it. Losing the race of a
-    /// `select!` loses nothing: the ticket stays where it is until it is done.
+    /// Waits for the front ticket, and encodes its reply and everything that is ready behind it, so that it leaves in one
+    /// write: copies acknowledge many requests at once. Losing the race of a `select!` loses nothing: a ticket stays where
+    /// it is until it is done.
     async fn advance<P: Protocol<Shape = Shape>>(&mut self) {
-        let Some(Behind::Ticket(shape, ticket)) = self.behind.front_mut() else {
+        self.take_front::<P>().await;
+        while self.out.len() < REPLY_BYTES_SOFT_MAX && self.takes_front_now::<P>().await {}
+    }
+
+    /// Waits for the front ticket, and takes it with the bytes behind it.
+    async fn take_front<P: Protocol<Shape = Shape>>(&mut self) {
+        let Some(Behind::Ticket(shape, bytes, ticket)) = self.behind.front_mut() else {
             return pending().await;
         };
         let reply = ticket.await;
+        self.held -= *bytes;
         let before = self.out.len();
         P::encode(shape, reply.view(), &mut self.out);
         self.usual = larger_of_late(self.usual, self.out.len() - before);
@@ -174,8 +189,13 @@ impl<Shape> Replies<Shape> {
         }
     }
 
+    /// Takes the front ticket if it is ready; never waits.
+    async fn takes_front_now<P: Protocol<Shape = Shape>>(&mut self) -> bool {
+        poll_fn(|context| Poll::Ready(pin!(self.take_front::<P>()).poll(context).is_ready())).await
+    }
+
     fn may_take_more(&self) -> bool {
-        self.out.len() < REPLY_BYTES_SOFT_MAX
+        self.out.len() + self.held < REPLY_BYTES_SOFT_MAX
             && self.tickets < PIPELINE_OPEN_MAX
             && self.tickets.saturating_mul(self.usual) < COMING_BYTES_MAX
     }
@@ -216,8 +236,12 @@ impl<P: Protocol> Sink for Slots<'_, P> {
         self.replies.usual = larger_of_late(self.replies.usual, bytes);
     }
     fn wait(&mut self, slot: usize, ticket: Ticket) {
+        self.hold(slot, 0, ticket);
+    }
+    fn hold(&mut self, slot: usize, bytes: usize, ticket: Ticket) {
         let shape = self.shape(slot);
-        self.replies.push_ticket(shape, ticket);
+        self.replies.usual = self.replies.usual.max(bytes);
+        self.replies.push_ticket(shape, bytes, ticket);
     }
 }
 
@@ -444,6 +468,7 @@ pub async fn serve<P: Protocol>(
             out: Vec::new(),
             behind: VecDeque::new(),
             tickets: 0,
+            held: 0,
             usual: REPLY_BYTES_SOFT_MAX / SUBMIT_FIRST,
         },
         shapes: Vec::new(),
@@ -451,5 +476,51 @@ pub async fn serve<P: Protocol>(
     let (reader, writer) = socket.split();
     if let Err(error) = connection.serve(reader, writer).await {
         log::debug!("connection {} ended: {error}", connection.session.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firn_wire::reply::ReplyBuf;
+
+    /// Says nothing but counts.
+    struct Counts;
+
+    impl Protocol for Counts {
+        type Shape = ();
+        type Job = ();
+
+        fn next<'a>(&mut self, _: &'a [u8]) -> Next<'a, (), ()> {
+            Next::More { total: 0 }
+        }
+
+        fn encode((): &(), reply: Reply<'_>, out: &mut Vec<u8>) {
+            let Reply::Count(count) = reply else { panic!("{reply:?}") };
+            out.push(count as u8);
+        }
+
+        async fn run(&mut self, (): (), _: &dyn Execute, _: &mut Session, _: &mut Vec<u8>) -> Flow {
+            Flow::Close
+        }
+    }
+
+    fn ready(count: u64) -> Ticket {
+        Box::pin(async move { ReplyBuf::new(&Reply::Count(count)) })
+    }
+
+    /// A batch of writes is committed by one acknowledgement: its replies are not written one by one.
+    #[tokio::test]
+    async fn what_is_ready_together_leaves_together() {
+        let mut replies =
+            Replies { out: vec![], behind: VecDeque::new(), tickets: 0, held: 0, usual: 0 };
+        replies.push_ticket((), 3, ready(1));
+        replies.push_ticket((), 3, ready(2));
+        replies.tail().push(3);
+        replies.push_ticket((), 3, ready(4));
+        replies.push_ticket((), 3, Box::pin(pending()));
+        replies.push_ticket((), 3, ready(6));
+        replies.advance::<Counts>().await;
+        assert_eq!((&replies.out[..], replies.tickets, replies.held), (&[1, 2, 3, 4][..], 2, 6));
     }
 }

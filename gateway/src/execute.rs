@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use firn_wire::command::Command;
 use firn_wire::exchange::{Collect, Session, Sink};
-use firn_wire::ids::{TableId, TableName};
+use firn_wire::ids::{TableId, TableName, WorkerId};
 use firn_wire::map::MapIndex;
 use firn_wire::message::{Ask, Head};
+use firn_wire::replica::BadReplica;
 use firn_wire::reply::ReplyBuf;
 
 /// A future that is kept in a box.
@@ -70,6 +71,17 @@ pub enum ProcessKind {
 pub trait Answer: Send + Sync + 'static {
     /// Runs asks in order; each slot of `sink` (the ask's index) gets its reply or a ticket. Never waits.
     fn answer(&self, head: &Head, asks: &[Ask<'_>], sink: &mut dyn Sink);
+}
+
+/// What a worker's peer listener hands over besides asks: what other workers say about copies. Their name is what they
+/// said in the handshake: they know the cluster secret, and whether the map knows them is for the worker to see.
+pub trait Replicate: Send + Sync + 'static {
+    /// Applies a [`firn_wire::replica::Batch`] of a primary and gives the [`firn_wire::replica::Ack`] that answers it.
+    /// `session` is the connection it came over. An error closes the connection.
+    fn batch(&self, from: &WorkerId, session: u64, batch: &[u8]) -> Result<Vec<u8>, BadReplica>;
+
+    /// Takes a connection over that carries beacons, with what has been read of it. The socket does not block.
+    fn beacons(&self, from: WorkerId, socket: std::net::TcpStream, read: Vec<u8>);
 }
 
 /// Runs commands and waits for all replies: for listeners that have one request at a time.

@@ -1,14 +1,16 @@
 //! The listener for other workers, and for programs that use the client library: requests that a router has routed here
-//! are answered or refused, never passed on (docs/PROTOCOL.md, "Peers").
+//! are answered or refused, never passed on (docs/PROTOCOL.md, "Peers"). The kind of a connection's first frame says what
+//! it is for: requests, the batches of a primary whose copies are here, or beacons.
 //!
 //! Invariants:
 //! - Before the caller has proven the cluster secret nothing but two fixed frames is read.
 //! - Requests are handed over in the order in which they become whole; replies leave as they are ready.
 //! - What a stream asks of a partition after a request that was refused is refused too, until its sender knows.
-//! - Above [`REPLIES_BYTES_MAX`] of replies the caller has not taken, or [`LINK_MESSAGES_MAX`] requests without one,
+//! - Above [`REPLIES_BYTES_MAX`] of replies the caller has not taken or that are held, or [`LINK_MESSAGES_MAX`] requests without one,
 //!   nothing more is read.
 //! - Bytes that are no frame, or no message, end the connection with a line in the log.
 
+mod batches;
 mod refused;
 mod response;
 
@@ -23,24 +25,26 @@ use firn_wire::frame::{Assembler, Frame, FrameError, Kind};
 use firn_wire::handshake::{HELLO_BYTES, HandshakeError, Hello, PROOF_BYTES, Side};
 use firn_wire::ids::{ClusterId, PartitionId, WorkerId};
 use firn_wire::limits::{FRAME_BYTES_MAX, LINK_MESSAGES_MAX, REFUSED_MAX};
-use firn_wire::message::{Ask, BadMessage, read_request};
+use firn_wire::message::{Ask, BadMessage, Head, read_request};
+use firn_wire::replica::BadReplica;
 use firn_wire::reply::Failure;
 use firn_wire::rotation::Rotation;
 use firn_wire::secret::Secret;
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::execute::Answer;
+use crate::execute::{Answer, Replicate};
 use crate::listen::{Connections, accept};
+use crate::peer::batches::Batches;
 use crate::peer::refused::Refused;
-use crate::peer::response::{Ended, Response};
+use crate::peer::response::{Ended, Late, Response};
 
 /// How long a caller has for its hello and its proof.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of replies that wait to be taken above which a connection is no longer read from.
+/// Bytes of replies that wait to be taken, or to be shown, above which a connection is no longer read from.
 pub const REPLIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 const READ_BYTES_MIN: usize = 16 * 1024;
 /// Buffers above this are given back when they are empty.
@@ -57,17 +61,36 @@ pub struct Identity {
     pub secret: Secret,
 }
 
+/// What peers ask of a worker.
+#[derive(Clone)]
+pub struct Inside {
+    /// Answers their requests.
+    pub answer: Arc<dyn Answer>,
+    /// Takes what they say about copies; None: there are none here.
+    pub replicate: Option<Arc<dyn Replicate>>,
+}
+
 /// Takes connections of peers for ever.
 pub async fn listen(
     listener: TcpListener,
-    answer: Arc<dyn Answer>,
+    inside: Inside,
     identity: Identity,
     connections: Arc<Connections>,
 ) {
     let identity = Arc::new(identity);
-    let serve =
-        |socket, address, _| serve(socket, address, Arc::clone(&answer), Arc::clone(&identity));
+    let serve = |socket, address, id| {
+        let caller = Caller { socket, address, id };
+        serve(caller, inside.clone(), Arc::clone(&identity))
+    };
     accept(listener, connections, "", serve).await;
+}
+
+/// A connection that was taken.
+struct Caller {
+    socket: TcpStream,
+    address: SocketAddr,
+    /// No other connection of this process has it.
+    id: u64,
 }
 
 /// Why a connection is of no more use.
@@ -83,31 +106,57 @@ enum PeerError {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Message(#[from] BadMessage),
-    #[error("it sent a response, and was asked nothing")]
-    Response,
+    #[error("{0}")]
+    Replica(#[from] BadReplica),
+    #[error("a frame of kind {0:?} came where it has no place")]
+    Kind(Kind),
     #[error("{REFUSED_MAX} of its requests were refused")]
     Refused,
 }
 
-async fn serve(
-    mut socket: TcpStream,
-    address: SocketAddr,
-    answer: Arc<dyn Answer>,
-    identity: Arc<Identity>,
-) {
-    let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greet(&mut socket, &identity)).await;
+async fn serve(mut caller: Caller, inside: Inside, identity: Arc<Identity>) {
+    let address = caller.address;
+    let greeting = greet(&mut caller.socket, &identity);
+    let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greeting).await;
     let ended = match greeted.unwrap_or(Err(PeerError::Slow)) {
         Err(error) => Err(error),
-        Ok(caller) => {
-            log::debug!("{caller} connected from {address}");
-            let (reader, writer) = socket.split();
-            Connection::new(answer).serve(reader, writer).await
+        Ok(peer) => {
+            log::debug!("{peer} connected from {address}");
+            serve_greeted(caller, peer, inside).await
         }
     };
     match ended {
         Ok(()) => {}
         Err(PeerError::Io(error)) => log::debug!("the peer at {address} is gone: {error}"),
         Err(error) => log::warn!("the connection from {address} is closed: {error}"),
+    }
+}
+
+/// Serves a connection as its first frame says.
+async fn serve_greeted(caller: Caller, peer: WorkerId, inside: Inside) -> Result<(), PeerError> {
+    let Caller { mut socket, id, .. } = caller;
+    let mut input = Vec::new();
+    let kind = loop {
+        match Frame::kind_of(&input)? {
+            Some(kind) => break kind,
+            None if socket.read_buf(&mut input).await? == 0 => return Ok(()),
+            None => {}
+        }
+    };
+    match (kind, inside.replicate) {
+        (Kind::Request, _) => {
+            let (reader, writer) = socket.split();
+            Connection::new(inside.answer, input).serve(reader, writer).await
+        }
+        (Kind::Batch, Some(replicate)) => {
+            let (reader, writer) = socket.split();
+            Batches::new(replicate, peer, id, input).serve(reader, writer).await
+        }
+        (Kind::Beacon, Some(replicate)) => {
+            replicate.beacons(peer, socket.into_std()?, input);
+            Ok(())
+        }
+        _ => Err(PeerError::Kind(kind)),
     }
 }
 
@@ -130,8 +179,17 @@ async fn greet(socket: &mut TcpStream, identity: &Identity) -> Result<WorkerId, 
     Ok(caller.worker)
 }
 
-/// A response that waits for some of its replies, with its request's id.
-type Waiting = Pin<Box<dyn Future<Output = (u32, Vec<u8>)> + Send>>;
+/// A response that waits for some of its replies.
+type Waiting = Pin<Box<dyn Future<Output = Waited> + Send>>;
+
+/// What it has waited for, and its request.
+struct Waited {
+    id: u32,
+    head: Head,
+    /// Bytes of it that were in memory meanwhile.
+    held: usize,
+    late: Late,
+}
 
 struct Connection {
     answer: Arc<dyn Answer>,
@@ -139,6 +197,8 @@ struct Connection {
     assembler: Assembler,
     /// Responses that wait for some of their replies.
     waiting: FuturesUnordered<Waiting>,
+    /// Bytes of them.
+    held: usize,
     rotation: Rotation<Vec<u8>>,
     refused: Refused,
     out: Vec<u8>,
@@ -146,12 +206,14 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(answer: Arc<dyn Answer>) -> Self {
+    /// `input` is what has been read.
+    fn new(answer: Arc<dyn Answer>, input: Vec<u8>) -> Self {
         Self {
             answer,
-            input: Vec::new(),
+            input,
             assembler: Assembler::default(),
             waiting: FuturesUnordered::new(),
+            held: 0,
             rotation: Rotation::new(Kind::Response),
             refused: Refused::default(),
             out: Vec::new(),
@@ -177,8 +239,12 @@ impl Connection {
             let unwritten = self.written < self.out.len();
             tokio::select! {
                 biased;
-                Some((id, response)) = self.waiting.next(), if !self.waiting.is_empty() => {
-                    self.rotation.push(u64::from(id), id, response);
+                Some(waited) = self.waiting.next(), if !self.waiting.is_empty() => {
+                    self.take_late(waited)?;
+                    // Copies acknowledge many requests at once: what is ready leaves in one write.
+                    while let Some(Some(waited)) = self.waiting.next().now_or_never() {
+                        self.take_late(waited)?;
+                    }
                 }
                 ready = writer.writable(), if unwritten => ready?,
                 read = reader.read_buf(&mut self.input), if has_room => {
@@ -191,7 +257,20 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        self.rotation.bytes() < REPLIES_BYTES_MAX && self.waiting.len() <= LINK_MESSAGES_MAX
+        self.rotation.bytes() + self.held < REPLIES_BYTES_MAX
+            && self.waiting.len() <= LINK_MESSAGES_MAX
+    }
+
+    fn take_late(&mut self, waited: Waited) -> Result<(), PeerError> {
+        let Waited { id, head, held, late } = waited;
+        self.held -= held;
+        for partition in late.refused {
+            if !self.refused.note(&head, partition) {
+                return Err(PeerError::Refused);
+            }
+        }
+        self.rotation.push(u64::from(id), id, late.bytes);
+        Ok(())
     }
 
     /// Takes frames until there is no whole one, or no room for replies: then true.
@@ -203,7 +282,7 @@ impl Connection {
             }
             let Some((frame, length)) = Frame::read(&self.input[taken..])? else { break false };
             if frame.kind != Kind::Request {
-                return Err(PeerError::Response);
+                return Err(PeerError::Kind(frame.kind));
             }
             let id = frame.id;
             let message = self.assembler.take(frame)?;
@@ -226,6 +305,7 @@ impl Connection {
         for ask in &asks {
             // One by one: a refusal, or a response that has grown long, concerns what comes after.
             let partition = partition_of(ask);
+            response.begin(partition);
             if response.is_long() || self.refused.concerns(&head, partition) {
                 response.push(&Failure::NotHereYet(partition).into());
             } else {
@@ -235,9 +315,14 @@ impl Connection {
                 return Err(PeerError::Refused);
             }
         }
+        let held = response.length();
         match response.end(asks.len()) {
             Ended::Ready(bytes) => self.rotation.push(u64::from(id), id, bytes),
-            Ended::Waits(rest) => self.waiting.push(Box::pin(async move { (id, rest.await) })),
+            Ended::Waits(rest) => {
+                self.held += held;
+                let waited = async move { Waited { id, head, held, late: rest.await } };
+                self.waiting.push(Box::pin(waited));
+            }
         }
         Ok(())
     }
@@ -285,8 +370,9 @@ mod tests {
     use firn_wire::command::{KeyOp, Op, Step};
     use firn_wire::exchange::{Role, Sink};
     use firn_wire::ids::TableId;
-    use firn_wire::message::{AskRef, Head, request};
+    use firn_wire::message::{AskRef, read_response, request};
     use firn_wire::reply::Reply;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Answers everything with a mebibyte.
     struct Long(Vec<u8>);
@@ -310,11 +396,49 @@ mod tests {
         out
     }
 
+    /// Answers the first ask late, with a refusal, and all others at once.
+    #[derive(Default)]
+    struct RefusesLate(AtomicBool);
+
+    impl Answer for RefusesLate {
+        fn answer(&self, _: &Head, _: &[Ask<'_>], sink: &mut dyn Sink) {
+            if self.0.swap(true, Ordering::Relaxed) {
+                return sink.put(0, Reply::Nil);
+            }
+            let refusal = Failure::NotHereYet(PartitionId::default());
+            sink.hold(0, 7, Box::pin(async move { refusal.into() }));
+        }
+    }
+
+    /// A held read is refused in the end because the partition has gone. By the time its sender hears of that, the
+    /// partition is back, and so is the stream's next request: it must not overtake the read.
+    #[tokio::test]
+    async fn what_follows_a_late_refusal_is_refused() {
+        let mut connection = Connection::new(Arc::new(RefusesLate::default()), frame(1));
+        connection.take_frames().unwrap();
+        assert!(connection.held >= 7 && connection.rotation.is_empty());
+        let waited = connection.waiting.next().await.unwrap();
+        connection.take_late(waited).unwrap();
+        assert_eq!(connection.held, 0);
+        connection.input = frame(2);
+        connection.take_frames().unwrap();
+        let mut out = Vec::new();
+        connection.rotation.fill(&mut out, usize::MAX, |_| true);
+        let (mut rest, mut refused) = (&out[..], 0);
+        while let Some((frame, length)) = Frame::read(rest).unwrap() {
+            let replies = read_response(&frame.payload.to_vec().into()).unwrap();
+            let refusal = Failure::NotHereYet(PartitionId::default()).into();
+            assert_eq!(replies[0].view(), refusal, "request {}", frame.id);
+            (rest, refused) = (&rest[length..], refused + 1);
+        }
+        assert_eq!(refused, 2);
+    }
+
     #[test]
     fn who_does_not_take_replies_is_answered_no_more() {
         let long = 1024 * 1024;
-        let mut connection = Connection::new(Arc::new(Long(vec![0; long])));
-        connection.input = (0..100).flat_map(frame).collect();
+        let input = (0..100).flat_map(frame).collect();
+        let mut connection = Connection::new(Arc::new(Long(vec![0; long])), input);
         assert!(connection.take_frames().unwrap(), "it stops");
         assert!(!connection.has_room());
         assert!(connection.rotation.bytes() <= REPLIES_BYTES_MAX + 2 * long);

@@ -194,6 +194,7 @@ fn map(tables: &BTreeMap<TableName, TablePolicy>) -> Map {
             expect_workers: 1,
             name_ranges: vec![],
             worker_lease_ms: 1_000,
+            replication: Default::default(),
         },
         workers: vec![],
         seats: vec![],
@@ -211,6 +212,7 @@ fn map(tables: &BTreeMap<TableName, TablePolicy>) -> Map {
             primary: None,
             isr: vec![],
             wanted: vec![],
+            released: false,
         }],
         tables: rows,
     }

@@ -74,16 +74,23 @@ impl Process {
     #[track_caller]
     pub fn wait_addresses(&mut self) {
         let name = self.start.name.clone();
-        self.addresses = wait_until(&format!("{name} prints its addresses"), DEADLINE, || {
-            let text = std::fs::read_to_string(&self.output).expect("the file was made at start");
-            if let Some(line) = text.strip_suffix('\n') {
-                return Some(read_addresses(line));
+        wait_until(&format!("{name} prints its addresses"), DEADLINE, || {
+            if self.has_addresses() {
+                return Some(());
             }
             if let Some(status) = self.exited() {
                 panic!("{name} ended before it was ready: {status}\n{}", self.log());
             }
             None
         });
+    }
+
+    /// Whether it has printed its addresses by now; then they are known.
+    pub fn has_addresses(&mut self) -> bool {
+        let text = std::fs::read_to_string(&self.output).expect("the file was made at start");
+        let Some(line) = text.strip_suffix('\n') else { return false };
+        self.addresses = read_addresses(line);
+        true
     }
 
     /// What it is called.
@@ -201,6 +208,18 @@ impl Process {
         self.keep_addresses();
         self.run();
         self.wait_addresses();
+    }
+
+    /// Starts it again after it has ended, wherever it gets ports, and does not wait for it.
+    ///
+    /// # Panics
+    /// When it runs.
+    #[track_caller]
+    pub fn start_anew(&mut self) {
+        if self.exited().is_some() {
+            self.child = None;
+        }
+        self.run();
     }
 
     /// Makes the next run ask for the ports this one was given.

@@ -7,15 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use firn_tests::doors::{Answer, Ask, doors_at};
 use firn_tests::raw::http_status;
 use firn_tests::{Http, binary, outside, wait_until};
+use serde_json::Value;
 use tempfile::TempDir;
 
 const WORKERS: usize = 3;
 const START_DEADLINE: Duration = Duration::from_secs(120);
+/// How long partitions may take to where they should be, on a machine with other things to do.
+const MOVE_DEADLINE: Duration = Duration::from_secs(240);
+/// Values that are there before anything moves.
+const KEYS: usize = 20_000;
 
 /// Ports inside the containers, as the compose file has them.
 const PORTS: [(&str, u16); 4] =
@@ -56,7 +62,9 @@ impl Compose {
             return None;
         }
         outside("docker-compose")?;
-        let name = format!("firntest{}", std::process::id());
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("firntest{}x{number}", std::process::id());
         let compose = Self { folder: tempfile::tempdir().expect("a temporary folder"), name };
         let mut images = Command::new(root().join("tests/docker/images.sh"));
         images.arg(binary::path("firn-worker").parent().expect("a folder")).arg(&compose.name);
@@ -84,8 +92,15 @@ impl Compose {
     }
 
     fn up(&self) {
-        let scale = format!("worker={WORKERS}");
-        succeed(self.command(&["up", "--detach", "--no-build", "--scale", &scale]));
+        self.scale(WORKERS);
+    }
+
+    /// Starts or stops workers until there are so many, and waits until what runs is healthy.
+    fn scale(&self, workers: usize) {
+        let scale = format!("worker={workers}");
+        let options = ["--detach", "--no-build", "--no-recreate", "--scale", &scale];
+        succeed(self.command(&[&["up"][..], &options].concat()));
+        assert_eq!(self.containers(&["worker"]).len(), workers);
         for container in self.containers(&[]) {
             let what = format!("container {container} is healthy");
             wait_until(&what, START_DEADLINE, || {
@@ -109,6 +124,30 @@ impl Compose {
     /// The published ports of the workers and the client.
     fn stores(&self) -> Vec<BTreeMap<u16, SocketAddr>> {
         self.containers(&["worker", "client"]).iter().map(|id| published(id)).collect()
+    }
+
+    fn client(&self) -> Http {
+        Http::connect(published(&self.containers(&["client"])[0])[&4000])
+    }
+
+    /// What `firn status --json` says in the client's container; an error of the command is an answer too.
+    fn status(&self) -> Value {
+        let client = &self.containers(&["client"])[0];
+        let output = docker(&["exec", client, "firn", "status", "--json"]).output();
+        let output = output.expect("docker is on PATH");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)))
+    }
+
+    /// Waits until so many workers have partitions and no partition is left to be moved.
+    fn wait_moved(&self, workers: usize) {
+        wait_until(&format!("{workers} workers have it all"), MOVE_DEADLINE, || {
+            let status = self.status();
+            let rows = status["workers"].as_array()?;
+            let holders = rows.iter().filter(|row| row["in_sync"].as_u64() > Some(0)).count();
+            let at_rest = status["movement"]["left"] == 0 && status["unserved"] == 0;
+            (at_rest && status["single"] == 0 && holders == workers).then_some(())
+        });
     }
 
     /// The workers' names as a worker's map has them; each must run the shards it was told to.
@@ -182,6 +221,21 @@ fn expect_confined(container: &str) {
     }
 }
 
+/// The stand-in for the builder compiles nothing, so it would not miss a crate that the engine is not given.
+#[test]
+fn the_image_is_built_from_every_crate() {
+    let read = |file| std::fs::read_to_string(root().join(file)).expect("the file is there");
+    let (manifest, given) = (read("Cargo.toml"), read(".dockerignore"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = "));
+    let members: Vec<String> =
+        serde_json::from_str(members.expect("one line")).expect("a list of folders");
+    assert!(members.contains(&"wire".to_owned()), "{members:?}");
+    for member in members {
+        let folder = member.split('/').next().expect("a folder's name");
+        assert!(given.lines().any(|line| line == format!("!{folder}")), "{member} is left out");
+    }
+}
+
 #[test]
 fn the_compose_file_is_a_cluster() {
     let Some(compose) = Compose::new() else { return };
@@ -198,4 +252,83 @@ fn the_compose_file_is_a_cluster() {
     compose.up();
     assert_eq!(compose.worker_names(), names);
     expect_one_store(&compose.stores(), "second");
+}
+
+/// One line of `POST /v1/batch` for each number of a range.
+fn lines(numbers: std::ops::Range<usize>, line: impl Fn(usize) -> String) -> String {
+    numbers.map(|number| line(number) + "\n").collect()
+}
+
+fn batch(http: &mut Http, body: &str) -> Vec<Value> {
+    http.ask("POST", "/v1/batch", "", body).json_lines()
+}
+
+fn write_all(http: &mut Http) {
+    let put = |n| format!(r#"{{"op":"put","key":"still:{n}","value":"v{n}"}}"#);
+    for start in (0..KEYS).step_by(1_000) {
+        let answers = batch(http, &lines(start..start + 1_000, put));
+        assert!(answers.iter().all(|answer| answer["status"] == 201), "{answers:?}");
+    }
+}
+
+/// Every key of a kind below a number has its value.
+fn expect_all(http: &mut Http, kind: &str, count: usize) {
+    for start in (0..count).step_by(1_000) {
+        let numbers = start..count.min(start + 1_000);
+        let get = |n| format!(r#"{{"op":"get","key":"{kind}:{n}"}}"#);
+        let answers = batch(http, &lines(numbers.clone(), get));
+        assert_eq!(answers.len(), numbers.len());
+        for (number, answer) in numbers.zip(answers) {
+            assert_eq!(answer["value"], format!("v{number}"), "{kind}:{number}: {answer}");
+        }
+    }
+}
+
+/// Sets a flag when it is dropped, also by a panic: a writer nobody stops would keep a test from ending.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Writes one key after the other until told to stop; gives how many. Each must be acknowledged: no request may fail.
+fn write_until(stop: &AtomicBool, http: &mut Http) -> usize {
+    let mut written = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let target = format!("/v1/kv/default/moving:{written}");
+        let answer = http.ask("PUT", &target, "", format!("v{written}"));
+        assert_eq!(answer.status, 201, "moving:{written}: {answer:?}");
+        written += 1;
+    }
+    written
+}
+
+/// What an operator does with `--scale`, with data and under writes: two workers come, then both are stopped at once.
+#[test]
+fn scaling_up_and_down_loses_nothing() {
+    let Some(compose) = Compose::new() else { return };
+    compose.up();
+    write_all(&mut compose.client());
+    let (stop, mut writer) = (AtomicBool::new(false), compose.client());
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write_until(&stop, &mut writer));
+        let end = SetAtEnd(&stop);
+        compose.wait_moved(3);
+        compose.scale(5);
+        compose.wait_moved(5);
+        expect_all(&mut compose.client(), "still", KEYS);
+        compose.scale(3);
+        expect_all(&mut compose.client(), "still", KEYS);
+        compose.wait_moved(3);
+        drop(end);
+        writing.join().expect("every write is acknowledged")
+    });
+    assert!(written > 0, "there was no traffic");
+    for ports in compose.stores() {
+        let mut http = Http::connect(ports[&4000]);
+        expect_all(&mut http, "still", KEYS);
+        expect_all(&mut http, "moving", written);
+    }
 }

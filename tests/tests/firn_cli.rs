@@ -198,30 +198,142 @@ fn tables_are_made_changed_and_dropped() {
     assert_eq!(firn(&cluster, 2, &["tables", "create", "../x"]), "");
 }
 
+/// The status once it is as it should be. Its exit code is not looked at.
+#[track_caller]
+fn status_when(what: &str, cluster: &Cluster, holds: impl Fn(&Value) -> bool) -> Value {
+    wait_until(what, DEADLINE, || {
+        let output = cluster.firn(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout).ok().filter(&holds)
+    })
+}
+
+/// A worker's row of a status.
+fn row<'s>(status: &'s Value, name: &str) -> &'s Value {
+    let rows = status["workers"].as_array().expect("rows");
+    rows.iter().find(|row| row["name"] == name).unwrap_or(&Value::Null)
+}
+
+fn is_at_rest(status: &Value) -> bool {
+    status["movement"]["left"] == 0 && status["unserved"] == 0 && status["single"] == 0
+}
+
 #[test]
 fn status_is_one_sentence_then_what_is_amiss_then_the_workers() {
     let mut cluster = Cluster::start(4);
+    status_when("every copy is made", &cluster, is_at_rest);
     let text = firn(&cluster, 0, &["status"]);
     let sentence = text.lines().next().expect("a first line");
     assert_eq!(sentence, "All 4 workers up, every partition has a primary");
     assert_eq!(text.lines().count(), 6, "no notes, a header and four workers: {text}");
 
     cluster.add_worker();
-    let spare = wait_until("the later worker is known", DEADLINE, || {
-        let status = firn_json(&cluster, 0, &["status"]);
-        (status["workers"].as_array()?.len() == 5).then_some(status)
+    let grown = status_when("the later worker has its share", &cluster, |status| {
+        is_at_rest(status) && row(status, "w5")["leads"].as_u64() > Some(0)
     });
-    assert_eq!(spare["workers"][4]["state"], json!("spare"));
-    assert!(spare["notes"][0].as_str().expect("words").contains("w5 is a spare"), "{spare}");
+    let w5 = row(&grown, "w5");
+    assert_eq!((&w5["state"], &w5["seat"]), (&json!("up"), &json!(4)));
+    assert_eq!((&w5["in_sync"], grown["notes"].as_array()), (&w5["wanted"], Some(&vec![])));
 
     cluster.worker_mut(2).kill();
-    let down = wait_until("the uplink misses the worker", DEADLINE, || {
-        let output = cluster.firn(&["status"]);
-        (output.status.code() == Some(3)).then_some(output)
+    let down = status_when("the uplink misses the worker", &cluster, |status| {
+        row(status, "w3")["state"] == "down" && status["unserved"] == 0
     });
-    let text = String::from_utf8_lossy(&down.stdout);
-    assert!(text.starts_with("4 of 5 workers up, 256 of 1024 partitions"), "{text}");
-    assert!(text.contains("w3 is down since ") && text.contains("start it again"), "{text}");
+    let notes = down["notes"].to_string();
+    assert!(notes.contains("w3 is down since ") && notes.contains("start it again"), "{notes}");
+    let text = firn(&cluster, 0, &["status"]);
+    assert!(text.starts_with("4 of 5 workers up, every partition has a primary\n"), "{text}");
+}
+
+/// Until a lost partition is served again or given up, status says so and what to do.
+#[test]
+fn what_only_a_dead_worker_had_is_given_up_only_if_its_loss_is_accepted() {
+    let mut cluster = Cluster::builder(2).env("COPIES", 1).start();
+    let put = |n: u32| format!("{{\"op\":\"put\",\"key\":\"k{n}\",\"value\":\"v\"}}\n");
+    let lines: String = (0..100).map(put).collect();
+    firn_reading(&cluster, lines.as_bytes(), 0, &["batch"]);
+    let nothing = firn_json(&cluster, 0, &["recover", "--accept-data-loss"]);
+    assert_eq!(nothing["recovered"], json!(0), "nothing is lost yet");
+
+    cluster.worker_mut(1).kill();
+    let lost = status_when("the uplink misses the worker", &cluster, |s| s["unserved"] == 512);
+    let notes = lost["notes"].to_string();
+    assert!(notes.contains("512 partitions cannot be served without w2"), "{notes}");
+    assert!(notes.contains("`firn recover --accept-data-loss`"), "{notes}");
+    firn(&cluster, 3, &["status"]);
+    firn(&cluster, 4, &["forget", "w2"]);
+    let told = cluster.firn(&["recover"]);
+    assert_eq!(told.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("512") && told.contains("w2"), "{told}");
+    firn(&cluster, 3, &["status"]);
+
+    let recovered = firn(&cluster, 0, &["recover", "--accept-data-loss", "--worker", "w2"]);
+    assert!(recovered.starts_with("512 partitions start anew: 0/"), "{recovered}");
+    let is_served = |status: &Value| status["unserved"] == 0;
+    status_when("w1 has taken them up", &cluster, is_served);
+    let left = firn(&cluster, 0, &["scan"]).lines().count();
+    assert!((1..100).contains(&left), "{left} keys of 100 were on w1");
+    firn_reading(&cluster, lines.as_bytes(), 0, &["batch"]);
+    assert_eq!(firn(&cluster, 0, &["scan"]).lines().count(), 100);
+}
+
+#[test]
+fn a_drained_worker_has_nothing_left_and_can_be_forgotten() {
+    let mut cluster = Cluster::start(3);
+    let put = |n: u32| format!("{{\"op\":\"put\",\"key\":\"k{n}\",\"value\":\"v\"}}\n");
+    let lines: String = (0..500).map(put).collect();
+    firn_reading(&cluster, lines.as_bytes(), 0, &["batch"]);
+    firn(&cluster, 1, &["drain", "w9"]);
+    firn(&cluster, 4, &["forget", "w2"]);
+    let begun = firn_json(&cluster, 0, &["drain", "w2", "--no-wait"]);
+    assert_eq!((&begun["worker"], &begun["state"]), (&json!("w2"), &json!("draining")));
+    let said = firn(&cluster, 0, &["drain", "w2"]);
+    assert!(said.starts_with("w2 has nothing left: stop it when you like"), "{said}");
+    let drained = firn_json(&cluster, 0, &["status"]);
+    let w2 = row(&drained, "w2");
+    assert_eq!((&w2["leads"], &w2["in_sync"], &w2["seat"]), (&json!(0), &json!(0), &Value::Null));
+    assert_eq!(w2["state"], json!("draining"));
+
+    cluster.worker_mut(1).kill();
+    assert_eq!(firn(&cluster, 0, &["scan"]).lines().count(), 500, "nothing was on it");
+    status_when("the uplink misses it", &cluster, |status| row(status, "w2")["state"] == "down");
+    assert_eq!(firn(&cluster, 0, &["forget", "w2"]), "w2: forgotten\n");
+    let text = firn(&cluster, 0, &["status"]);
+    assert!(text.starts_with("All 2 workers up, every partition has a primary\n"), "{text}");
+}
+
+#[test]
+fn settings_are_shown_and_changed_for_all() {
+    let cluster = Cluster::start(2);
+    let shown = firn(&cluster, 0, &["settings"]);
+    assert!(shown.contains("\nlease ") && shown.contains("\ncopies "), "{shown}");
+    firn(&cluster, 0, &["settings", "set", "lease=800ms", "grant=1s", "copy-rate=unlimited"]);
+    let set = firn_json(&cluster, 0, &["settings", "show"])["replication"].clone();
+    let set = [&set["lease_ms"], &set["grant_ms"], &set["copy_bytes_per_second"]];
+    assert_eq!(set, [&json!(800), &json!(1_000), &json!(0)]);
+    let of_worker = ["settings", "--server", &cluster.worker(1).url("")];
+    wait_until("the workers know", DEADLINE, || {
+        (firn_json(&cluster, 0, &of_worker)["replication"]["lease_ms"] == 800).then_some(())
+    });
+    firn(&cluster, 4, &["settings", "set", "grant=100ms"]);
+    firn(&cluster, 2, &["settings", "set", "copies=3"]);
+    assert_eq!(firn_json(&cluster, 0, &["settings"])["replication"]["grant_ms"], json!(1_000));
+}
+
+/// A worker has the map and none of what an operator asks the uplink for.
+#[test]
+fn operators_are_told_where_no_uplink_answers() {
+    let cluster = Cluster::start(1);
+    let (worker, uplink) = (cluster.worker(0).url(""), cluster.uplink().url(""));
+    let change = ["settings", "set", "lease=1s"];
+    for command in [&["drain", "w1"][..], &["forget", "w1"], &["recover"], &change] {
+        let refused = cluster.firn(&[command, &["--server", &worker]].concat());
+        assert_eq!(refused.status.code(), Some(3), "{command:?}");
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(error.contains("no uplink"), "{error}");
+    }
+    let both = format!("{worker},{uplink}");
+    firn(&cluster, 0, &[&change[..], &["--server", &both]].concat());
 }
 
 #[test]

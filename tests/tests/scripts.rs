@@ -153,7 +153,7 @@ fn every_line_of_services_can_be_pasted() {
 }
 
 /// What each command of README.md shows, in their order.
-const README: [&str; 15] = [
+const README: [&str; 19] = [
     "",
     "blue",
     "201 Created",
@@ -169,6 +169,10 @@ const README: [&str; 15] = [
     "created\nok\n1\n",
     "All 4 workers up",
     "white",
+    "w2 has nothing left",
+    "far",
+    "All 4 workers up",
+    "lease           800ms",
 ];
 
 /// A command of README.md with the ports and binaries of this run.

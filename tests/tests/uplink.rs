@@ -216,8 +216,21 @@ async fn a_silent_worker_is_down_and_its_name_free() {
     uplink.register("w1", 1, 1).await;
     let changed = uplink.get("/v1/map?after=1.1&wait=25s").await;
     assert_eq!(changed["workers"][0]["state"], json!("down"), "{changed}");
-    let (status, registered) = uplink.register("w1", 2, 2).await;
-    assert_eq!((status.as_u16(), &registered["heartbeat_ms"]), (201, &json!(40)));
+    // A primary may still trust what the silent one granted: until that has run out the name is taken.
+    let (status, taken) = uplink.register("w1", 2, 2).await;
+    assert_eq!((status.as_u16(), &taken["type"]), (409, &json!("urn:firn:problem:name-in-use")));
+    let registered = tokio::time::timeout(DEADLINE, async {
+        loop {
+            let (status, registered) = uplink.register("w1", 2, 2).await;
+            if status == 201 {
+                break registered;
+            }
+            assert_eq!(status, 409, "{registered}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let registered = registered.await.expect("the name is free once the grant has run out");
+    assert_eq!(registered["heartbeat_ms"], json!(40));
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -272,9 +285,9 @@ fn what_the_world_refuses_ends_with_1() {
     ends(&["--listen", "127.0.0.1:0", "--data", &data], 1, &["in use", &data]);
     assert!(uplink.process.terminate().success());
     ends(
-        &["--listen", "127.0.0.1:0", "--data", &data, "--copies", "2"],
+        &["--listen", "127.0.0.1:0", "--data", &data, "--copies", "3"],
         2,
-        &["COPIES is 1", "cannot become 2"],
+        &["COPIES is 2", "cannot become 3"],
     );
     let file = uplink.folder.path().join("file");
     std::fs::write(&file, "").expect("a file can be written");

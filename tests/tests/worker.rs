@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use firn_tests::{Cluster, DEADLINE, Http, Raw, binary, wait_until};
+use serde_json::Value;
 
 const KEYS: usize = 200;
 
@@ -29,11 +30,42 @@ fn count(redis: &mut Raw, value: &str) -> (usize, usize) {
     (there, gone)
 }
 
+/// What `firn status` says once it is as it should be.
+#[track_caller]
+fn status_when(what: &str, cluster: &Cluster, holds: impl Fn(&Value) -> bool) -> Value {
+    wait_until(what, DEADLINE, || {
+        let output = cluster.firn(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout).ok().filter(&holds)
+    })
+}
+
+/// Waits until every partition has the copies it should have.
+#[track_caller]
+fn wait_settled(cluster: &Cluster) {
+    status_when("every copy is made", cluster, |status| {
+        status["movement"]["left"] == 0 && status["single"] == 0
+    });
+}
+
 #[test]
-fn a_killed_worker_comes_back_under_its_name_with_empty_partitions_and_nobody_elses_data_go() {
+fn nothing_is_lost_with_a_killed_worker_and_it_comes_back_under_its_name() {
     let mut cluster = Cluster::start(3);
-    let address = cluster.worker(0).resp();
-    let mut redis = Raw::connect(address);
+    let mut redis = Raw::connect(cluster.worker(0).resp());
+    set_all(&mut redis, "old");
+    wait_settled(&cluster);
+
+    cluster.worker_mut(1).kill();
+    cluster.worker_mut(1).restart();
+    assert_eq!(count(&mut redis, "old"), (KEYS, 0));
+    set_all(&mut redis, "new");
+    let mut restarted = Raw::connect(cluster.worker(1).resp());
+    assert_eq!(count(&mut restarted, "new"), (KEYS, 0));
+}
+
+#[test]
+fn without_copies_a_killed_worker_comes_back_with_empty_partitions_and_nobody_elses_data_go() {
+    let mut cluster = Cluster::builder(3).env("COPIES", 1).start();
+    let mut redis = Raw::connect(cluster.worker(0).resp());
     set_all(&mut redis, "old");
     assert_eq!(count(&mut redis, "old"), (KEYS, 0));
 
@@ -47,12 +79,28 @@ fn a_killed_worker_comes_back_under_its_name_with_empty_partitions_and_nobody_el
     assert_eq!(count(&mut restarted, "new"), (KEYS, 0));
 }
 
+/// Also without copies: it hands over what it alone has before it ends.
 #[test]
-fn a_stopped_worker_is_named_and_the_others_serve_on() {
-    let mut cluster = Cluster::start(3);
+fn a_worker_that_is_told_to_stop_is_missed_by_nobody() {
+    for copies in [1, 2] {
+        let mut cluster = Cluster::builder(3).env("COPIES", copies).start();
+        let mut redis = Raw::connect(cluster.worker(0).resp());
+        set_all(&mut redis, "v");
+        assert!(cluster.worker_mut(2).terminate().success());
+        assert_eq!(count(&mut redis, "v"), (KEYS, 0));
+        let status = status_when("the status names the worker", &cluster, |status| {
+            status["workers"][2]["state"] == "down" && status["unserved"] == 0
+        });
+        assert!(status["notes"].to_string().contains("w3 is down since "), "{status}");
+    }
+}
+
+#[test]
+fn without_copies_a_killed_worker_is_named_and_the_others_serve_on() {
+    let mut cluster = Cluster::builder(3).env("COPIES", 1).start();
     let mut redis = Raw::connect(cluster.worker(0).resp());
     set_all(&mut redis, "v");
-    assert!(cluster.worker_mut(2).terminate().success());
+    cluster.worker_mut(2).kill();
     let (mut served, mut named) = (0, 0);
     // Each refusal takes a request's whole time: a few tell enough.
     for n in 0..KEYS {
@@ -73,23 +121,19 @@ fn a_stopped_worker_is_named_and_the_others_serve_on() {
         }
     }
     assert!(served > 0 && named == 2, "{served} served, {named} refused");
-    let status = wait_until("firn status names the worker", DEADLINE, || {
-        let output = cluster.firn(&["status"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        (text.contains("w3") && text.contains("down")).then_some(text)
-    });
-    assert!(!status.starts_with("All"), "{status}");
 }
 
 #[test]
-fn a_worker_that_comes_later_is_a_spare_and_answers_for_every_key() {
+fn a_worker_that_comes_later_answers_for_every_key_and_is_given_its_share() {
     let mut cluster = Cluster::start(2);
     set_all(&mut Raw::connect(cluster.worker(0).resp()), "v");
-    let spare = cluster.add_worker().resp();
-    assert_eq!(count(&mut Raw::connect(spare), "v"), (KEYS, 0));
-    let status = cluster.firn(&["status"]);
-    let status = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(status.contains("spare"), "{status}");
+    let mut later = Raw::connect(cluster.add_worker().resp());
+    assert_eq!(count(&mut later, "v"), (KEYS, 0));
+    status_when("it leads a third", &cluster, |status| {
+        let w3 = &status["workers"][2];
+        w3["leads"].as_u64() > Some(300) && w3["in_sync"] == w3["wanted"]
+    });
+    assert_eq!(count(&mut later, "v"), (KEYS, 0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod gate;
 mod map;
+mod operate;
 mod problem;
 mod read;
 mod route;
@@ -15,17 +16,17 @@ use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
 use firn_wire::ids::{TableName, WorkerName};
 use firn_wire::map::TablePolicy;
-use firn_wire::registry::{Heartbeat, Proposal, Register};
-use firn_wire::secret::Secret;
+use firn_wire::registry::{Heartbeat, Proposal, Register, Verdict};
 use firn_wire::status::Status;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
-use crate::owner::{Handle, Published};
+use crate::owner::{Clock, Handle, Published};
 use crate::registry::{Answer, Event};
-use gate::{Gate, Passed};
+pub(crate) use gate::Gate;
+use gate::Passed;
 use problem::Refused;
 use read::{CreateQuery, NoQuery, body, object, query};
 use route::Route;
@@ -37,24 +38,14 @@ const STOP_PATIENCE_SECONDS: u64 = 5;
 
 /// What requests are answered from.
 pub(crate) struct Shell {
-    gate: Gate,
-    owner: Handle,
-    published: watch::Receiver<Published>,
-    metrics: Arc<Metrics>,
+    pub(crate) gate: Gate,
+    pub(crate) owner: Handle,
+    pub(crate) published: watch::Receiver<Published>,
+    /// The clock of the registry's thread.
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
     /// When proposals are first judged: a second after a start that goes on from a map.
-    proposals_from: Instant,
-}
-
-impl Shell {
-    pub(crate) fn new(
-        secret: Secret,
-        address: std::net::SocketAddr,
-        (owner, published): (Handle, watch::Receiver<Published>),
-        metrics: Arc<Metrics>,
-        proposals_from: Instant,
-    ) -> Self {
-        Self { gate: Gate::new(secret, address), owner, published, metrics, proposals_from }
-    }
+    pub(crate) proposals_from: Instant,
 }
 
 /// A server that has not begun. Signals are left to the caller.
@@ -111,8 +102,12 @@ impl Shell {
             Route::Workers => Ok(self.workers()),
             Route::Register => self.register(object(&passed)?).await,
             Route::Beat(name) => self.beat(name, object(&passed)?).await,
-            Route::Drain(name) => self.drain(name),
+            Route::Drain(name) => self.drain(name).await,
             Route::Forget(name) => self.gone(Event::Forget(name.clone())).await,
+            Route::Recover => self.recover(object(&passed)?).await,
+            Route::Movement => Ok(self.movement()),
+            Route::Settings => Ok(HttpResponse::Ok().json(&self.now().map.settings)),
+            Route::AlterSettings => self.alter_settings(object(&passed)?).await,
             Route::Map => self.map(&passed).await,
             Route::Changes => self.changes(body(&passed)?).await,
             Route::Tables => Ok(HttpResponse::Ok().json(&self.now().map.tables)),
@@ -148,6 +143,10 @@ impl Shell {
     fn cluster(&self) -> HttpResponse {
         let map = self.now().map;
         let status = Status::of(&map);
+        let findings = status
+            .findings
+            .iter()
+            .map(|finding| json!({ "says": finding.to_string(), "since_ms": finding.since_ms }));
         HttpResponse::Ok().json(json!({
             "status": status.to_string(),
             "well": status.is_well(),
@@ -155,9 +154,13 @@ impl Shell {
             "version": map.version,
             "workers": map.workers.len(),
             "workers_up": status.up(),
-            "spares": status.workers.iter().filter(|worker| worker.seat.is_none()).count(),
+            "findings": findings.collect::<Vec<_>>(),
             "partitions": status.partitions,
             "partitions_unserved": status.unserved,
+            "partitions_unavailable": status.unavailable,
+            "partitions_on_one_copy": status.single,
+            "partitions_short_of_copies": status.short,
+            "partitions_moving": status.moving,
             "tables": map.tables.len(),
             "settings": map.settings,
         }))
@@ -191,24 +194,16 @@ impl Shell {
         }
     }
 
-    /// Partitions do not move in this version, and nobody is told that they will.
-    fn drain(&self, name: &WorkerName) -> Answered {
-        if !self.now().map.workers.iter().any(|row| row.name == *name) {
-            return Err(Refused::new(
-                404,
-                "unknown-worker",
-                format!("no worker {name} is registered"),
-            ));
-        }
-        let detail =
-            format!("partitions do not move between workers in this version; {name} keeps its own");
-        Err(Refused::new(501, "not-in-this-version", detail))
-    }
-
     async fn changes(&self, proposals: Vec<Proposal>) -> Answered {
         sleep_until(self.proposals_from).await;
         match self.owner.ask(Event::Propose(proposals)).await? {
-            Answer::Verdicts(verdicts) => Ok(HttpResponse::Ok().json(verdicts)),
+            Answer::Verdicts(verdicts) => {
+                let applied = |verdict: &&Verdict| matches!(verdict, Verdict::Applied(_));
+                let applied = verdicts.iter().filter(applied).count();
+                self.metrics.proposals_applied.add(applied as u64);
+                self.metrics.proposals_refused.add((verdicts.len() - applied) as u64);
+                Ok(HttpResponse::Ok().json(verdicts))
+            }
             other => unreachable!("proposals are answered with {other:?}"),
         }
     }

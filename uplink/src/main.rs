@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use firn_uplink::settings::{Wishes, name_ranges, placement};
+use firn_uplink::settings::{
+    COPIES_DEFAULT, Rehoming, ReplicationWishes, Wishes, name_ranges, placement, rehoming,
+};
 use firn_uplink::{Config, Error};
 use firn_wire::key::KeyInteger;
 use firn_wire::map::{NameRange, Placement};
@@ -38,7 +40,7 @@ struct Flags {
     /// How partitions get their places, modulo or sticky; fixed [default: modulo]
     #[arg(long, value_name = "NAME", value_parser = placement)]
     placement: Option<Placement>,
-    /// Copies of each partition that are wanted; fixed [default: 1]
+    /// Copies of each partition; fixed [default: 2]
     #[arg(long, value_name = "N")]
     copies: Option<u8>,
     /// Workers to wait for before the first map is published [default: 1]
@@ -50,6 +52,25 @@ struct Flags {
     /// Silence after which a worker counts as down [default: 2500ms]
     #[arg(long, value_name = "DURATION", value_parser = firn_config::duration)]
     worker_lease: Option<Duration>,
+    /// How long a primary serves on an answered beacon [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = firn_config::duration)]
+    lease: Option<Duration>,
+    /// How long who answers a primary's beacon seeks no other primary: longer than the lease [default: 2500ms]
+    #[arg(long, value_name = "DURATION", value_parser = firn_config::duration)]
+    grant: Option<Duration>,
+    /// When the copies of a worker that is down are made elsewhere [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = firn_config::duration)]
+    replace_after: Option<Duration>,
+    /// When a worker that is down loses its seat, if all it had is elsewhere [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = firn_config::duration)]
+    forget_after: Option<Duration>,
+    /// When a partition all of whose copies are gone starts again empty, for caches; with it no worker serves while no
+    /// uplink answers [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = rehoming)]
+    rehome_after: Option<Rehoming>,
+    /// Bytes a worker copies to others in a second when partitions move; 0 is as fast as it goes [default: 32MiB]
+    #[arg(long, value_name = "BYTES", value_parser = firn_config::size)]
+    copy_rate: Option<u64>,
     /// The secret every process of the cluster is given, 16 bytes or more
     #[arg(long, value_name = "SECRET", value_parser = firn_config::SecretParser)]
     cluster_secret: Option<Secret>,
@@ -76,11 +97,24 @@ impl Flags {
                 expect_workers: self.expect_workers,
                 name_ranges: self.name_ranges()?,
                 worker_lease: self.worker_lease,
+                replication: self.replication(),
             },
+            copies_default: COPIES_DEFAULT,
             secret,
             within: None,
             threads: THREADS,
         })
+    }
+
+    fn replication(&self) -> ReplicationWishes {
+        ReplicationWishes {
+            lease: self.lease,
+            grant: self.grant,
+            replace_after: self.replace_after,
+            forget_after: self.forget_after,
+            rehome_after: self.rehome_after,
+            copy_rate: self.copy_rate,
+        }
     }
 
     fn name_ranges(&self) -> Result<Option<Vec<NameRange>>, Error> {

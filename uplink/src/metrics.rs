@@ -49,6 +49,12 @@ pub struct Metrics {
     pub commit_micros: Count,
     /// Requests without a good signature.
     pub unsigned: Count,
+    /// Proposals that were applied.
+    pub proposals_applied: Count,
+    /// Proposals that were refused.
+    pub proposals_refused: Count,
+    /// Partitions that were started again by themselves, without a copy.
+    pub rehomed: Count,
     /// Requests that wait for a newer map now.
     pub waiting: Count,
 }
@@ -71,10 +77,24 @@ impl Metrics {
         put("gauge", "map_counter", "Counter of the map's version.", &map.version.counter);
         put("gauge", "workers_up", "Workers that beat.", &state(WorkerState::Up));
         put("gauge", "workers_leaving", "Workers that leave.", &state(WorkerState::Leaving));
+        put(
+            "gauge",
+            "workers_draining",
+            "Workers that are drained.",
+            &state(WorkerState::Draining),
+        );
         put("gauge", "workers_down", "Workers that are silent.", &state(WorkerState::Down));
         put("gauge", "tables", "Tables.", &map.tables.len());
         put("gauge", "partitions", "Partitions.", &map.partitions.len());
         put("gauge", "partitions_unserved", "Partitions nobody leads.", &status.unserved);
+        let no_copy = "Partitions of which no in-sync copy is on a worker that beats.";
+        put("gauge", "partitions_unavailable", no_copy, &status.unavailable);
+        let one_copy = "Partitions on one copy that should have more.";
+        put("gauge", "partitions_on_one_copy", one_copy, &status.single);
+        let short = "Partitions with fewer copies than they should have.";
+        put("gauge", "partitions_short_of_copies", short, &status.short);
+        let moving = "Partitions not yet led and held by whom they should be.";
+        put("gauge", "partitions_moving", moving, &status.moving);
         put(
             "gauge",
             "map_polls_waiting",
@@ -83,6 +103,12 @@ impl Metrics {
         );
         put("counter", "events_total", "Events handed to the registry.", &self.events.get());
         put("counter", "commits_total", "Changes of the store.", &self.commits.get());
+        let applied = self.proposals_applied.get();
+        put("counter", "proposals_applied_total", "Proposals that were applied.", &applied);
+        let refused = self.proposals_refused.get();
+        put("counter", "proposals_refused_total", "Proposals that were refused.", &refused);
+        let rehomed = "Partitions started again without a copy, by themselves.";
+        put("counter", "partitions_rehomed_total", rehomed, &self.rehomed.get());
         let seconds = self.commit_micros.get() as f64 / 1e6;
         put("counter", "commit_seconds_total", "Time the changes of the store took.", &seconds);
         put(

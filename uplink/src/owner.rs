@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::chunks::Change;
 use crate::metrics::Metrics;
-use crate::registry::{Answer, Event, History, Refusal, Registry};
+use crate::registry::{Answer, Event, History, Progress, Refusal, Registry};
 use crate::state::State;
 use crate::store::{Store, StoreError};
 
@@ -24,6 +24,9 @@ const EVENTS_WAITING_MAX: usize = 4_096;
 const EVENTS_TOGETHER_MAX: usize = 1_024;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_millis(50);
+/// A turn of the thread that took longer than this says nothing of others' silence: their beats may still be on the way
+/// through this process.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// What everyone may read.
 #[derive(Debug, Clone)]
@@ -32,11 +35,17 @@ pub struct Published {
     pub map: Arc<Map>,
     /// What is gone from it.
     pub history: Arc<History>,
+    /// How far partitions have come to where they should be.
+    pub progress: Progress,
 }
 
 impl Published {
     fn of(registry: &Registry) -> Self {
-        Self { map: Arc::clone(registry.map()), history: Arc::clone(registry.history()) }
+        Self {
+            map: Arc::clone(registry.map()),
+            history: Arc::clone(registry.history()),
+            progress: registry.progress(),
+        }
     }
 }
 
@@ -116,6 +125,8 @@ pub struct Owner {
     stored: State,
     store: Box<dyn Store>,
     clock: Clock,
+    /// When the last turn began.
+    turned: Instant,
     messages: Receiver<Message>,
     published: watch::Sender<Published>,
     metrics: Arc<Metrics>,
@@ -129,13 +140,14 @@ impl Owner {
         own_address: String,
         ended: Option<&WorkerName>,
         store: Box<dyn Store>,
+        clock: Clock,
         metrics: Arc<Metrics>,
     ) -> (Self, Handle, watch::Receiver<Published>) {
-        let clock = Clock::start();
         let registry = Registry::new(stored.clone(), own_address, ended, clock.now_ms());
         let (sender, messages) = sync_channel(EVENTS_WAITING_MAX);
         let (published, reader) = watch::channel(Published::of(&registry));
-        let owner = Self { registry, stored, store, clock, messages, published, metrics };
+        let turned = Instant::now();
+        let owner = Self { registry, stored, store, clock, turned, messages, published, metrics };
         (owner, Handle { messages: sender }, reader)
     }
 
@@ -156,6 +168,11 @@ impl Owner {
 
     fn work(&mut self, waiting: Vec<Message>) -> Result<Flow, StoreError> {
         let now_ms = self.clock.now_ms();
+        let turned = std::mem::replace(&mut self.turned, Instant::now());
+        if turned.elapsed() > STOOD_STILL {
+            let woken = self.registry.step(now_ms, Event::Woken);
+            woken.expect("having stood still cannot be refused");
+        }
         let more_may_wait = waiting.len() == EVENTS_TOGETHER_MAX;
         let mut flow = Flow::GoOn;
         let mut answers = Vec::with_capacity(waiting.len());
@@ -171,6 +188,7 @@ impl Owner {
         if !more_may_wait {
             let ticked = self.registry.step(now_ms, Event::Tick);
             ticked.expect("time cannot be refused");
+            self.note_rehomed();
         }
         self.metrics.events.add(answers.len() as u64);
         self.commit()?;
@@ -179,6 +197,17 @@ impl Owner {
             let _ = asker.send(answer);
         }
         Ok(flow)
+    }
+
+    /// An operator who reads the log learns that data is gone.
+    fn note_rehomed(&mut self) {
+        let more = self.registry.rehomed() - self.metrics.rehomed.get();
+        if more > 0 {
+            log::warn!(
+                "{more} partitions had no copy left for longer than REHOME_AFTER and start again empty"
+            );
+            self.metrics.rehomed.add(more);
+        }
     }
 
     /// Stores what has changed, then publishes it.
@@ -191,8 +220,11 @@ impl Owner {
             self.metrics.commits.add(1);
             self.metrics.commit_micros.add(started.elapsed().as_micros() as u64);
         }
-        let changed = !Arc::ptr_eq(&self.published.borrow().map, self.registry.map());
-        if changed {
+        let (last, progress) = {
+            let published = self.published.borrow();
+            (Arc::clone(&published.map), published.progress)
+        };
+        if !Arc::ptr_eq(&last, self.registry.map()) || progress != self.registry.progress() {
             self.published.send_replace(Published::of(&self.registry));
         }
         Ok(())
@@ -215,7 +247,7 @@ mod tests {
     use crate::settings::Wishes;
     use crate::store::Memory;
     use firn_wire::ids::{ClusterId, Incarnation};
-    use firn_wire::map::TablePolicy;
+    use firn_wire::map::{TablePolicy, WorkerState};
     use firn_wire::registry::Register;
 
     /// Counts changes, and fails from one on.
@@ -257,8 +289,14 @@ mod tests {
         store.compare_and_set(&Change::between(None, &state)).unwrap();
         changes.lock().unwrap().clear();
         let metrics = Arc::new(Metrics::default());
-        let (owner, handle, published) =
-            Owner::new(state, "uplink:1".to_owned(), None, Box::new(store), Arc::clone(&metrics));
+        let (owner, handle, published) = Owner::new(
+            state,
+            "uplink:1".to_owned(),
+            None,
+            Box::new(store),
+            Clock::start(),
+            Arc::clone(&metrics),
+        );
         Setting { owner, handle, published, changes, metrics }
     }
 
@@ -315,6 +353,25 @@ mod tests {
         handle.stop();
         thread.join().unwrap().unwrap();
         assert!(matches!(handle.ask(create(0)).await, Err(NotDone::Stopped)));
+    }
+
+    #[tokio::test]
+    async fn who_was_not_heard_while_the_thread_stood_still_is_not_silent() {
+        let Setting { mut owner, handle, published, .. } = setting(usize::MAX);
+        let asked = send(&handle, vec![register()]).await;
+        let waiting = owner.messages.try_iter().collect();
+        owner.work(waiting).unwrap();
+        for answer in asked {
+            answer.await.unwrap().unwrap();
+        }
+        let state = || published.borrow().map.workers[0].state;
+        owner.clock.start_ms += 60_000;
+        owner.turned -= 2 * STOOD_STILL;
+        owner.work(Vec::new()).unwrap();
+        assert_eq!(state(), WorkerState::Up);
+        owner.clock.start_ms += 60_000;
+        owner.work(Vec::new()).unwrap();
+        assert_eq!(state(), WorkerState::Down, "a minute in which the thread ran");
     }
 
     #[tokio::test]

@@ -6,28 +6,44 @@
 //! - An id of a table is never used again.
 //! - Before the first map its version is 0.0; nothing is in it but workers that beat and wait.
 //! - The plan writes only seats and `wanted`. Primary, in-sync replicas and epoch of a partition change only by a
-//!   worker's proposal, after their first row.
+//!   worker's proposal, after their first row, or for a partition none of whose in-sync replicas is left.
+//! - After the first map somebody has a seat.
 
 mod history;
 mod members;
+mod movement;
 mod proposals;
+mod ranges;
+mod recovery;
 mod refusal;
 mod registration;
+mod retirement;
+mod rules;
+mod seats;
+mod settings;
+mod silence;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use firn_wire::ids::{Epoch, GroupId, MapVersion, PartitionId, TableName, WorkerId, WorkerName};
-use firn_wire::map::{GroupRow, GroupRule, Map, PartitionRow, TablePolicy, WorkerRow, WorkerState};
-use firn_wire::registry::{Beaten, Heartbeat, Proposal, Register, Registered, TableMade, Verdict};
+use firn_wire::map::{
+    GroupRow, GroupRule, Map, PartitionRow, Settings, TablePolicy, WorkerRow, WorkerState,
+};
+use firn_wire::registry::{
+    Beaten, Draining, Heartbeat, Proposal, Recover, Recovered, Register, Registered, TableMade,
+    Verdict,
+};
 
 pub use history::{Ahead, History};
+pub use movement::Progress;
 pub use refusal::{Refusal, RefusalKind};
 
-use crate::plan::plan;
+use crate::plan::{Absences, plan};
 use crate::state::State;
 use members::Heard;
+use silence::absences_of;
 
 /// What happens to a registry.
 #[derive(Debug, Clone)]
@@ -51,10 +67,18 @@ pub enum Event {
     AlterTable(TableName, serde_json::Map<String, serde_json::Value>),
     /// A table and all that is in it shall be gone.
     DropTable(TableName),
+    /// A worker shall give away all it has.
+    Drain(WorkerName),
     /// A worker shall be forgotten.
     Forget(WorkerName),
+    /// Partitions without a copy shall start again.
+    Recover(Recover),
+    /// A JSON merge patch (RFC 7396) of the cluster's settings.
+    AlterSettings(serde_json::Map<String, serde_json::Value>),
     /// Time has passed.
     Tick,
+    /// The uplink itself stood still: silence until now says nothing.
+    Woken,
 }
 
 /// What came of an event.
@@ -70,6 +94,12 @@ pub enum Answer {
     Table(TableMade),
     /// It is gone since this version.
     Gone(MapVersion),
+    /// What a worker that is drained still has.
+    Draining(Draining),
+    /// What was given away.
+    Recovered(Recovered),
+    /// The settings from now on.
+    Settings(Box<Settings>),
     /// Nothing is to be said.
     Nothing,
 }
@@ -81,6 +111,17 @@ pub struct Registry {
     history: Arc<History>,
     /// When each worker that is not down was last heard. Not kept: silence counts from the uplink's own start.
     heard: BTreeMap<WorkerName, Heard>,
+    /// The time from which silence counts: the uplink's own start, or when it last stood still.
+    silence_from_ms: u64,
+    /// Who was not counted on when the plan was last made.
+    absences: Absences,
+    /// The map and the time at which everything was last looked at.
+    reviewed: (MapVersion, u64),
+    progress: Progress,
+    /// Partitions started again by themselves.
+    rehomed: u64,
+    /// The version the step at hand began with.
+    base: MapVersion,
     /// The uplink's own `host:port`, which no worker may claim.
     own_address: String,
 }
@@ -92,14 +133,26 @@ impl Registry {
         let beating = state.map.workers.iter().filter(|row| row.state != WorkerState::Down);
         let beating = beating.filter(|row| Some(&row.name) != ended);
         let heard = beating.map(|row| (row.name.clone(), Heard::At(now_ms))).collect();
-        let history = Arc::new(History::new(state.map.version));
-        Self { state, history, heard, own_address }
+        let version = state.map.version;
+        Self {
+            history: Arc::new(History::new(version)),
+            heard,
+            silence_from_ms: now_ms,
+            absences: absences_of(&state.map),
+            reviewed: (MapVersion::default(), now_ms),
+            progress: Progress::default(),
+            rehomed: 0,
+            base: version,
+            own_address,
+            state,
+        }
     }
 
     /// One event at `now_ms` (Unix milliseconds that never go back). When the map's version has grown after it, the state
     /// must be stored before the answer is given.
     pub fn step(&mut self, now_ms: u64, event: Event) -> Result<Answer, Refusal> {
         let before = self.version();
+        self.base = before;
         let answer = match event {
             Event::Register(register) => self.register(now_ms, register),
             Event::Beat(name, beat) => self.beat(now_ms, &name, &beat),
@@ -109,8 +162,18 @@ impl Registry {
             }
             Event::AlterTable(name, patch) => self.alter_table(&name, patch),
             Event::DropTable(name) => self.drop_table(&name),
-            Event::Forget(name) => self.forget(&name),
-            Event::Tick => self.tick(now_ms),
+            Event::Drain(name) => self.drain(now_ms, &name),
+            Event::Forget(name) => self.delete(&name),
+            Event::Recover(asked) => self.recover(&asked),
+            Event::AlterSettings(patch) => self.alter_settings(patch),
+            Event::Tick => {
+                self.tick(now_ms);
+                Ok(Answer::Nothing)
+            }
+            Event::Woken => {
+                self.wake(now_ms);
+                Ok(Answer::Nothing)
+            }
         };
         let after = self.version();
         assert!(after >= before, "the map went back from {before} to {after}");
@@ -130,6 +193,16 @@ impl Registry {
     /// What is gone from the map.
     pub fn history(&self) -> &Arc<History> {
         &self.history
+    }
+
+    /// How far partitions have come to where they should be, as of the last tick.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Partitions that were started again without a copy, by themselves, since the start.
+    pub fn rehomed(&self) -> u64 {
+        self.rehomed
     }
 
     /// The map's version; 0.0 before the first.
@@ -163,22 +236,30 @@ impl Registry {
         self.map().workers.binary_search_by(|row| row.name.cmp(name))
     }
 
-    /// Opens a change: the map to write, and the version that what is written takes. Before the first map there are no
-    /// versions.
+    /// Opens a change, or goes on with the step's: the map to write, and the version that what is written takes. Before the
+    /// first map there are no versions.
     fn change(&mut self) -> (&mut Map, MapVersion) {
-        let published = self.is_published();
+        let opens = self.is_published() && self.version() == self.base;
         let map = Arc::make_mut(&mut self.state.map);
-        if published {
+        if opens {
             map.version.counter += 1;
         }
         let version = map.version;
         (map, version)
     }
+
+    /// Makes the plan anew. Nothing changes where it is as it was.
+    fn replan(&mut self) {
+        let wanted = plan(self.map(), &self.absences);
+        if !wanted.iter().eq(self.map().partitions.iter().map(|row| &row.wanted)) {
+            let (map, version) = self.change();
+            write_plan(map, version, wanted);
+        }
+    }
 }
 
 /// Writes what the plan wants into the rows, within a change to `version`.
-fn write_plan(map: &mut Map, version: MapVersion) {
-    let wanted = plan(map);
+fn write_plan(map: &mut Map, version: MapVersion, wanted: Vec<Vec<WorkerName>>) {
     for (row, wanted) in map.partitions.iter_mut().zip(wanted) {
         if row.wanted != wanted {
             row.wanted = wanted;
@@ -187,8 +268,14 @@ fn write_plan(map: &mut Map, version: MapVersion) {
     }
 }
 
-/// Adds a group with its partitions, each in the first reign of the worker that should lead it.
-fn add_group(map: &mut Map, version: MapVersion, copies: u8, rule: GroupRule) -> GroupId {
+/// Adds a group with its partitions, each in the first reign of the worker that should lead it, or of the next that is up.
+fn add_group(
+    map: &mut Map,
+    version: MapVersion,
+    absences: &Absences,
+    copies: u8,
+    rule: GroupRule,
+) -> GroupId {
     let id = GroupId(map.groups.last().map_or(0, |group| group.id.0 + 1));
     let partitions = match rule {
         GroupRule::Keys => map.settings.partitions,
@@ -203,12 +290,16 @@ fn add_group(map: &mut Map, version: MapVersion, copies: u8, rule: GroupRule) ->
         primary: None,
         isr: Vec::new(),
         wanted: Vec::new(),
+        released: false,
     }));
-    write_plan(map, version);
-    let workers: BTreeMap<&WorkerName, WorkerId> =
-        map.workers.iter().map(|row| (&row.name, row.id())).collect();
+    let wanted = plan(map, absences);
+    write_plan(map, version, wanted);
+    let workers: BTreeMap<&WorkerName, &WorkerRow> =
+        map.workers.iter().map(|row| (&row.name, row)).collect();
+    let is_up = |name: &&WorkerName| workers[name].state == WorkerState::Up;
     for row in &mut map.partitions[first..] {
-        let primary = row.wanted.first().and_then(|name| workers.get(name)).cloned();
+        let first_up = row.wanted.iter().find(is_up).or(row.wanted.first());
+        let primary: Option<WorkerId> = first_up.map(|name| workers[name].id());
         row.isr = primary.iter().cloned().collect();
         row.primary = primary;
     }

@@ -1,14 +1,20 @@
 //! The settings of a cluster: chosen when its uplink first starts, kept with the map, compared at every later start.
 
+mod replication;
+
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use firn_wire::key::{KeyInteger, SLOTS};
 use firn_wire::limits::{PARTITIONS_MAX, WORKERS_MAX};
-use firn_wire::map::{NameRange, Placement, Settings};
+use firn_wire::map::{NameRange, Placement, Replication, Settings};
+
+pub use replication::{Rehoming, ReplicationWishes, rehoming};
 
 /// The most copies of a partition. It also bounds how many groups there can be.
 pub const COPIES_MAX: u8 = 8;
+/// Copies of each partition, for a cluster that does not say.
+pub const COPIES_DEFAULT: u8 = 2;
 /// The most name ranges, one partition each: as many as there are bytes.
 pub const NAME_RANGES_MAX: usize = 256;
 /// The silence after which a worker counts as down, for a cluster that does not say.
@@ -34,6 +40,8 @@ pub struct Wishes {
     pub name_ranges: Option<Vec<NameRange>>,
     /// The silence after which a worker counts as down.
     pub worker_lease: Option<Duration>,
+    /// How copies are kept.
+    pub replication: ReplicationWishes,
 }
 
 impl Wishes {
@@ -44,10 +52,11 @@ impl Wishes {
             key_integer,
             partitions: self.partitions.unwrap_or(key_integer.partitions_default()),
             placement: self.placement.unwrap_or_default(),
-            copies: self.copies.unwrap_or(1),
+            copies: self.copies.unwrap_or(COPIES_DEFAULT),
             expect_workers: self.expect_workers.unwrap_or(1),
             name_ranges: self.name_ranges.unwrap_or_else(|| letters().to_vec()),
             worker_lease_ms: milliseconds(self.worker_lease.unwrap_or(WORKER_LEASE_DEFAULT)),
+            replication: self.replication.over(Replication::default()),
         };
         check(&settings)?;
         Ok(settings)
@@ -64,6 +73,7 @@ impl Wishes {
         let settings = Settings {
             expect_workers: self.expect_workers.unwrap_or(kept.expect_workers),
             worker_lease_ms: lease,
+            replication: self.replication.over(kept.replication),
             ..kept.clone()
         };
         check(&settings)?;
@@ -118,6 +128,7 @@ pub fn check(settings: &Settings) -> Result<(), String> {
     within("EXPECT_WORKERS", usize::from(settings.expect_workers), 1, WORKERS_MAX)?;
     let (least, most) = (milliseconds(WORKER_LEASE_MIN), milliseconds(WORKER_LEASE_MAX));
     within("WORKER_LEASE in milliseconds", settings.worker_lease_ms, least, most)?;
+    replication::check(&settings.replication)?;
     check_name_ranges(&settings.name_ranges)
 }
 
@@ -182,7 +193,7 @@ mod tests {
     #[test]
     fn the_defaults_make_sense_for_both_conversions() {
         let crc16 = Wishes::default().of_a_new_cluster().unwrap();
-        assert_eq!((crc16.partitions, crc16.copies, crc16.worker_lease_ms), (1024, 1, 2_500));
+        assert_eq!((crc16.partitions, crc16.copies, crc16.worker_lease_ms), (1024, 2, 2_500));
         assert_eq!(name_ranges_text(&crc16.name_ranges), "a-g,h-n,o-u,v-z");
         let literal = Wishes { key_integer: Some(KeyInteger::Literal), ..Wishes::default() }
             .of_a_new_cluster();
@@ -215,10 +226,23 @@ mod tests {
         let changed = Wishes {
             worker_lease: Some(Duration::from_secs(1)),
             expect_workers: Some(3),
+            replication: ReplicationWishes {
+                rehome_after: Some(Rehoming::After(Duration::from_secs(60))),
+                ..ReplicationWishes::default()
+            },
             ..Wishes::default()
         };
         let changed = changed.of_the_cluster(&kept).unwrap();
         assert_eq!((changed.worker_lease_ms, changed.expect_workers), (1_000, 3));
+        assert_eq!(changed.replication.rehome_after_ms, Some(60_000));
+        assert_eq!(Wishes::default().of_the_cluster(&changed), Ok(changed.clone()));
+        let never = ReplicationWishes {
+            rehome_after: Some(Rehoming::Never),
+            ..ReplicationWishes::default()
+        };
+        let never = Wishes { replication: never, ..Wishes::default() };
+        let never = never.of_the_cluster(&changed).unwrap();
+        assert_eq!(never.replication, kept.replication);
 
         let why = |wishes: Wishes| wishes.of_the_cluster(&kept).unwrap_err();
         let none = Wishes::default;
@@ -228,8 +252,8 @@ mod tests {
         assert!(text.contains("PARTITIONS is 1024") && text.contains("become 512"), "{text}");
         let text = why(Wishes { placement: Some(Placement::Sticky), ..none() });
         assert!(text.contains("PLACEMENT is modulo") && text.contains("become sticky"), "{text}");
-        let text = why(Wishes { copies: Some(2), ..none() });
-        assert!(text.contains("COPIES is 1") && text.contains("become 2"), "{text}");
+        let text = why(Wishes { copies: Some(3), ..none() });
+        assert!(text.contains("COPIES is 2") && text.contains("become 3"), "{text}");
         let text = why(Wishes { name_ranges: Some(vec![]), ..none() });
         assert!(text.contains("a-g,h-n,o-u,v-z") && text.contains("become none"), "{text}");
     }

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::chunks::{self, Change};
-use crate::http::{self, Shell};
+use crate::http::{self, Gate, Shell};
 use crate::metrics::Metrics;
-use crate::owner::{Handle, Owner};
+use crate::owner::{Clock, Handle, Owner};
 use crate::settings::Wishes;
 use crate::state::State;
 use crate::store::{Disk, Memory, Store, StoreError};
@@ -24,12 +24,14 @@ use crate::store::{Disk, Memory, Store, StoreError};
 const FIRST_PROPOSALS: Duration = Duration::from_secs(1);
 
 /// How to run an uplink.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Where the registry survives; None: it does not.
     pub data: Option<PathBuf>,
     /// What is said of the cluster's settings.
     pub settings: Wishes,
+    /// Copies of each partition of a new cluster whose settings do not say.
+    pub copies_default: u8,
     /// The cluster secret; unset: requests are not signed.
     pub secret: Secret,
     /// The worker this uplink runs within; None: it has a process of its own. Earlier runs of that worker have ended with
@@ -37,6 +39,20 @@ pub struct Config {
     pub within: Option<WorkerName>,
     /// Threads that answer requests; 0 is taken as 1.
     pub threads: usize,
+}
+
+/// The uplink of a worker that is a cluster of its own: it keeps nothing, and there is one copy.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: None,
+            settings: Wishes::default(),
+            copies_default: 1,
+            secret: Secret::default(),
+            within: None,
+            threads: 1,
+        }
+    }
 }
 
 /// Why an uplink does not start, or has ended.
@@ -69,7 +85,7 @@ pub struct Running {
 /// runs.
 pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Error> {
     let address = listener.local_addr()?;
-    let (store, state) = open(config.data.as_deref(), config.settings)?;
+    let (store, state) = open(config.data.as_deref(), config.settings, config.copies_default)?;
     let others_may_live = state.map.version != MapVersion::default() && config.within.is_none();
     log::info!(
         "cluster {}, map {}, {:?}",
@@ -79,8 +95,15 @@ pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Err
     );
 
     let metrics = Arc::new(Metrics::default());
-    let (owner, handle, published) =
-        Owner::new(state, address.to_string(), config.within.as_ref(), store, Arc::clone(&metrics));
+    let clock = Clock::start();
+    let (owner, handle, published) = Owner::new(
+        state,
+        address.to_string(),
+        config.within.as_ref(),
+        store,
+        clock,
+        Arc::clone(&metrics),
+    );
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("registry".to_owned()).spawn(move || {
         // Nobody waits for the end of an uplink that was dropped.
@@ -89,8 +112,8 @@ pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Err
 
     let hold = if others_may_live { FIRST_PROPOSALS } else { Duration::ZERO };
     let proposals_from = Instant::now() + hold;
-    let shell =
-        Shell::new(config.secret, address, (handle.clone(), published), metrics, proposals_from);
+    let gate = Gate::new(config.secret, address);
+    let shell = Shell { gate, owner: handle.clone(), published, clock, metrics, proposals_from };
     let server = http::serve(shell, listener, config.threads.max(1))?;
     let (stop, served) = (server.handle(), tokio::spawn(server));
     Ok(Running { address, owner: handle, server: stop, served, ended })
@@ -123,7 +146,11 @@ impl Running {
 }
 
 /// Opens the store and brings its state up to the settings.
-fn open(data: Option<&Path>, wishes: Wishes) -> Result<(Box<dyn Store>, State), Error> {
+fn open(
+    data: Option<&Path>,
+    wishes: Wishes,
+    copies_default: u8,
+) -> Result<(Box<dyn Store>, State), Error> {
     let mut store: Box<dyn Store> = match data {
         Some(folder) => Box::new(Disk::open(folder)?),
         None => {
@@ -144,6 +171,8 @@ fn open(data: Option<&Path>, wishes: Wishes) -> Result<(Box<dyn Store>, State), 
             state
         }
         None => {
+            let copies = wishes.copies.or(Some(copies_default));
+            let wishes = Wishes { copies, ..wishes };
             let settings = wishes.of_a_new_cluster().map_err(Error::Settings)?;
             State::new(ClusterId(random()?), random()? as u64, settings)
         }

@@ -210,14 +210,14 @@ async fn tables_and_workers_by_curl() {
 
     curl.register("w2", 1).await;
     let cluster: Value = curl.get("/v1/cluster").send().await.unwrap().json().await.unwrap();
-    assert_eq!((&cluster["workers_up"], &cluster["spares"]), (&json!(2), &json!(1)));
+    assert_eq!(cluster["workers_up"], json!(2));
     assert!(cluster["status"].as_str().unwrap().starts_with("All 2 workers up"), "{cluster}");
     let workers: Value = curl.get("/v1/workers").send().await.unwrap().json().await.unwrap();
     assert_eq!((&workers[0]["seat"], &workers[0]["leads"]), (&json!(0), &json!(12)));
     assert_eq!((&workers[1]["name"], &workers[1]["seat"]), (&json!("w2"), &Value::Null));
     assert_eq!(
-        problem(curl.post("/v1/workers/w1/drain", ""), 501).await.kind,
-        "urn:firn:problem:not-in-this-version"
+        problem(curl.post("/v1/workers/w1/drain", ""), 409).await.kind,
+        "urn:firn:problem:still-in-use"
     );
     assert_eq!(
         problem(curl.post("/v1/workers/w9/drain", ""), 404).await.kind,
@@ -233,6 +233,85 @@ async fn tables_and_workers_by_curl() {
     let again = curl.register("w1", 2).await;
     assert_eq!(again.status(), StatusCode::CONFLICT);
     assert!(again.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() <= 3);
+    uplink.stop().await;
+}
+
+/// Waits until so many workers have a seat.
+async fn seats_are(curl: &Curl, count: usize) -> Map {
+    let seated = async {
+        loop {
+            let map = whole_map(curl).await;
+            if map.seats.iter().filter(|seat| seat.worker.is_some()).count() == count {
+                return map;
+            }
+            curl.get(&format!("/v1/map?after={}&wait=1s", map.version)).send().await.unwrap();
+        }
+    };
+    timeout(AT_ONCE, seated).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_cluster_grows_shrinks_and_recovers_by_curl() {
+    let settings = Wishes { worker_lease: Some(AT_ONCE), ..config().settings };
+    let uplink = run(Config { settings, ..config() }).await;
+    let curl = Curl::new(&uplink);
+    let json_of = async |request: RequestBuilder| -> Value {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.json().await.unwrap()
+    };
+    let goodbye = async |name: &str, run: &str| {
+        let body = json!({ "incarnation": run, "goodbye": true }).to_string();
+        status_of(curl.post(&format!("/v1/workers/{name}/heartbeat"), body)).await
+    };
+    problem(curl.post("/v1/recover", "{}"), 503).await;
+    curl.register("w1", 1).await;
+    curl.register("w2", 1).await;
+    seats_are(&curl, 2).await;
+    let movement = json_of(curl.get("/v1/movement")).await;
+    assert_eq!((&movement["left"], &movement["total"]), (&json!(4), &json!(4)), "{movement}");
+    assert_eq!(movement["ends_in_ms"], Value::Null);
+    assert_eq!(curl.metric("partitions_moving").await, 4);
+
+    let drained = json_of(curl.post("/v1/workers/w2/drain", "")).await;
+    let nothing = json!({ "worker": "w2", "state": "draining", "leads": 0, "in_sync": 0 });
+    assert_eq!(drained, nothing);
+    assert_eq!(json_of(curl.get("/v1/movement")).await["left"], json!(0));
+    assert_eq!(curl.metric("workers_draining").await, 1);
+    assert_eq!(goodbye("w2", "0000000000000001").await, 200);
+    assert_eq!(status_of(curl.0.delete(curl.url("/v1/workers/w2"))).await, 200);
+
+    assert_eq!(goodbye("w1", "0000000000000001").await, 200);
+    let refused = problem(curl.post("/v1/recover", "{}"), 400).await;
+    assert_eq!(refused.kind, "urn:firn:problem:data-loss");
+    assert!(refused.detail.contains("8 partitions (0/0-7)"), "{}", refused.detail);
+    let accept = r#"{"accept_data_loss":true}"#;
+    let nobody = problem(curl.post("/v1/recover", accept), 503).await;
+    assert_eq!(nobody.kind, "urn:firn:problem:nobody-up");
+    let cluster = json_of(curl.get("/v1/cluster")).await;
+    assert_eq!(cluster["partitions_unavailable"], json!(8));
+    assert!(cluster["findings"][0]["says"].as_str().unwrap().contains("without w1"), "{cluster}");
+    curl.register("w2", 2).await;
+    seats_are(&curl, 2).await;
+    let recovered = json_of(curl.post("/v1/recover", accept)).await;
+    assert_eq!((&recovered["recovered"], &recovered["partitions"]), (&json!(8), &json!(["0/0-7"])));
+    assert_eq!(json_of(curl.post("/v1/recover", accept)).await["recovered"], json!(0));
+    let led =
+        |row: &firn_wire::map::PartitionRow| row.primary.as_ref().unwrap().name.as_str() == "w2";
+    assert!(whole_map(&curl).await.partitions.iter().all(led));
+
+    let patch = |body: &'static str| curl.0.patch(curl.url("/v1/settings")).body(body);
+    let fast = r#"{"replication":{"lease_ms":800,"grant_ms":1000}}"#;
+    let settings = json_of(patch(fast)).await;
+    assert_eq!(settings["replication"]["lease_ms"], json!(800));
+    assert_eq!(json_of(curl.get("/v1/settings")).await, settings);
+    assert_eq!(whole_map(&curl).await.settings.replication.grant_ms, 1_000);
+    let short = problem(patch(r#"{"replication":{"grant_ms":300}}"#), 400).await;
+    assert_eq!(short.kind, "urn:firn:problem:bad-setting");
+    assert_eq!(problem(patch(r#"{"copies":2}"#), 409).await.kind, "urn:firn:problem:fixed-setting");
+    problem(patch("[]"), 400).await;
+    problem(curl.post("/v1/recover", r#"{"accept":true}"#), 400).await;
+    problem(curl.post("/v1/recover", ""), 400).await;
     uplink.stop().await;
 }
 
@@ -310,6 +389,10 @@ async fn with_a_secret_only_signed_requests_pass() {
         ("POST", "/v1/workers/w1/heartbeat"),
         ("POST", "/v1/workers/w1/drain"),
         ("DELETE", "/v1/workers/w1"),
+        ("POST", "/v1/recover"),
+        ("GET", "/v1/movement"),
+        ("GET", "/v1/settings"),
+        ("PATCH", "/v1/settings"),
         ("GET", "/v1/map"),
         ("POST", "/v1/map/changes"),
         ("GET", "/v1/tables"),
@@ -374,7 +457,7 @@ async fn a_restart_goes_on_where_it_stopped() {
     let curl = Curl::new(&uplink);
     curl.register("w1", 1).await;
     let url = curl.url("");
-    let beat = Heartbeat { incarnation: Incarnation(1), goodbye: true };
+    let beat = Heartbeat { incarnation: Incarnation(1), goodbye: true, leaving: false };
     curl.put("/v1/tables/colors").send().await.unwrap();
     let api = Uplink::new(&url, Secret::default()).unwrap();
     api.heartbeat(&"w1".parse().unwrap(), &beat).await.unwrap();

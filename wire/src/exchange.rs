@@ -23,12 +23,28 @@ pub enum Role {
 /// the order of their requests keeps the order of what is still to be sent.
 pub type Ticket = Pin<Box<dyn Future<Output = ReplyBuf> + Send + 'static>>;
 
+/// What came of a wait for a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// What was waited for is in every in-sync copy.
+    Committed,
+    /// This worker leads the partition no more; what was not committed may or may not live on.
+    Lost,
+    /// Nothing was applied: ask again, perhaps elsewhere.
+    Again,
+}
+
 /// Takes the replies of a submission: each slot exactly once, in ascending order.
 pub trait Sink {
     /// The reply to the slot's command; it is gone when this returns (a shard is locked meanwhile: encode, never wait).
     fn put(&mut self, slot: usize, reply: Reply<'_>);
     /// The slot's reply will come.
     fn wait(&mut self, slot: usize, ticket: Ticket);
+    /// The slot's reply is in memory already, so many bytes of it, and will be shown: for sinks that bound what they hold.
+    fn hold(&mut self, slot: usize, bytes: usize, ticket: Ticket) {
+        let _ = bytes;
+        self.wait(slot, ticket);
+    }
 }
 
 /// Who asks, and for how long the answer is of use. One per connection, or per HTTP request.

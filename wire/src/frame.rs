@@ -29,11 +29,21 @@ pub enum Kind {
     Request = 1,
     /// Their replies: [`crate::message::read_response`].
     Response = 2,
+    /// What a primary's shard sends a copy: [`crate::replica::Batch`].
+    Batch = 3,
+    /// What the copy answers: [`crate::replica::Ack`].
+    Ack = 4,
+    /// A sign of life between workers: [`crate::replica::Beacon`].
+    Beacon = 5,
+    /// What it is answered: [`crate::replica::Grant`].
+    Grant = 6,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Request, Self::Response].into_iter().find(|kind| *kind as u8 == byte)
+        let kinds =
+            [Self::Request, Self::Response, Self::Batch, Self::Ack, Self::Beacon, Self::Grant];
+        kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -91,15 +101,20 @@ fn checksum(head: &[u8], payload: &[u8]) -> u32 {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the first frame of `input` and the bytes it took; None while it is not all there.
-    pub fn read(input: &'a [u8]) -> Result<Option<(Self, usize)>, FrameError> {
+    /// The kind of the first frame of `input`, which need not be whole; None while even its header is not all there.
+    pub fn kind_of(input: &[u8]) -> Result<Option<Kind>, FrameError> {
         if input.len() >= 2 && input[..2] != MAGIC {
             return Err(FrameError::Magic(input[0], input[1]));
         }
         if input.len() < HEADER_BYTES {
             return Ok(None);
         }
-        let kind = Kind::from_byte(input[2]).ok_or(FrameError::Kind(input[2]))?;
+        Kind::from_byte(input[2]).ok_or(FrameError::Kind(input[2])).map(Some)
+    }
+
+    /// Reads the first frame of `input` and the bytes it took; None while it is not all there.
+    pub fn read(input: &'a [u8]) -> Result<Option<(Self, usize)>, FrameError> {
+        let Some(kind) = Self::kind_of(input)? else { return Ok(None) };
         if input[3] > 1 {
             return Err(FrameError::Last(input[3]));
         }

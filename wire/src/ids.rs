@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -62,9 +63,10 @@ impl FromStr for ClusterId {
 }
 as_text!(ClusterId);
 
-/// A worker's name: `[A-Za-z0-9._-]{1,63}`, chosen by whoever starts it, kept over restarts.
+/// A worker's name: `[A-Za-z0-9._-]{1,63}`, chosen by whoever starts it, kept over restarts. A map has thousands of them
+/// and is copied at every change, so a copy shares the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct WorkerName(String);
+pub struct WorkerName(Arc<str>);
 
 impl WorkerName {
     /// The name as text.
@@ -86,7 +88,7 @@ impl FromStr for WorkerName {
         if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(good) {
             return Err(BadId::new(text, "a worker name (1 to 63 of A-Z a-z 0-9 . _ -)"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 as_text!(WorkerName);
@@ -194,6 +196,8 @@ pub struct Version(pub u64);
 
 impl Version {
     const SEQUENCE_BITS: u32 = 44;
+    /// The largest sequence number it can carry.
+    pub const SEQUENCE_MAX: u64 = (1 << Self::SEQUENCE_BITS) - 1;
 
     /// Puts an epoch and a sequence number together.
     ///

@@ -49,6 +49,65 @@ pub struct Settings {
     pub name_ranges: Vec<NameRange>,
     /// After this silence the uplink counts a worker as down, in milliseconds.
     pub worker_lease_ms: u64,
+    /// How copies are kept. Changed online.
+    pub replication: Replication,
+}
+
+/// How long workers trust each other, and what is done about those that are away. All times in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replication {
+    /// L: how long a primary may serve after it sent the last beacon that each in-sync copy has answered.
+    pub lease_ms: u64,
+    /// G: how long a copy that has heard a primary's beacon neither seeks nor supports another primary. Long enough for
+    /// [`Replication::lease_of`] whatever the two clocks do.
+    pub grant_ms: u64,
+    /// A worker down for longer is replaced: its copies are made elsewhere. It keeps its seat.
+    pub replace_after_ms: u64,
+    /// A worker down for longer loses its seat, if all it had has another in-sync copy.
+    pub forget_after_ms: u64,
+    /// A partition whose in-sync copies have all been away for longer starts again empty elsewhere; None: never. For
+    /// caches: with it no primary serves without the uplink.
+    pub rehome_after_ms: Option<u64>,
+    /// Bytes a worker copies to others in a second; 0: as fast as it goes.
+    pub copy_bytes_per_second: u64,
+}
+
+impl Replication {
+    /// The most two clocks may differ in rate, in tenths: one in ten.
+    const RATE_TENTHS: u64 = 1;
+    /// Allowed for rounding and for the granularity of clocks, in milliseconds.
+    const SLACK_MS: u64 = 20;
+
+    /// How often workers send each other a beacon.
+    pub fn beacon_ms(&self) -> u64 {
+        (self.lease_ms / 8).clamp(10, 250)
+    }
+
+    /// The lease that a grant of `grant_ms` is worth, from the moment the beacon was sent, with the lender's clock up to
+    /// a tenth faster and ours a tenth slower: min(L, (G − slack)(1 − ρ)/(1 + ρ)), ρ = 0.1.
+    pub fn lease_of(&self, grant_ms: u64) -> u64 {
+        self.lease_ms.min(Self::sure_of(grant_ms))
+    }
+
+    /// What surely has not passed on another's clock when it has passed on ours: (T − slack)(1 − ρ)/(1 + ρ).
+    pub fn sure_of(time_ms: u64) -> u64 {
+        let (slow, fast) = (10 - Self::RATE_TENTHS, 10 + Self::RATE_TENTHS);
+        time_ms.saturating_sub(Self::SLACK_MS) * slow / fast
+    }
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self {
+            lease_ms: 2_000,
+            grant_ms: 2_500,
+            replace_after_ms: 10_000,
+            forget_after_ms: 600_000,
+            rehome_after_ms: None,
+            copy_bytes_per_second: 32 * 1024 * 1024,
+        }
+    }
 }
 
 /// First bytes `from..=to` of a bucket's name.
@@ -66,8 +125,10 @@ pub struct NameRange {
 pub enum WorkerState {
     /// It beats.
     Up,
-    /// It said it leaves, or an operator drains it.
+    /// It was told to stop and hands over what it leads. It keeps its seat.
     Leaving,
+    /// An operator drains it: it has no seat, and gives away all it has.
+    Draining,
     /// It has been silent longer than its lease, or said goodbye.
     Down,
 }
@@ -157,6 +218,21 @@ pub struct PartitionRow {
     pub isr: Vec<WorkerId>,
     /// Who should have it, the primary first.
     pub wanted: Vec<WorkerName>,
+    /// Whether the last primary gave this reign away itself: no lease of an earlier one lives.
+    #[serde(default)]
+    pub released: bool,
+}
+
+impl PartitionRow {
+    /// Whether a run of a worker is in sync.
+    pub fn has_in_sync(&self, worker: &WorkerId) -> bool {
+        self.isr.contains(worker)
+    }
+
+    /// Whether a worker should have the partition.
+    pub fn wants(&self, name: &WorkerName) -> bool {
+        self.wanted.contains(name)
+    }
 }
 
 /// When a write is answered.
@@ -194,6 +270,11 @@ pub struct TablePolicy {
 }
 
 impl TablePolicy {
+    /// When a write is answered, with the default filled in: a single copy is all copies.
+    pub fn ack_or_default(&self) -> Ack {
+        self.ack.unwrap_or(Ack::All)
+    }
+
     /// The longest value in bytes, with the default filled in.
     pub fn value_bytes_limit(&self) -> usize {
         self.value_bytes_max

@@ -13,7 +13,9 @@ use crate::ids::{
     ClusterId, Epoch, GroupId, Incarnation, MapVersion, PartitionId, TableId, TableName, WorkerId,
     WorkerName,
 };
-use crate::map::{GroupRow, Map, PartitionRow, SeatRow, Settings, TableRow, WorkerRow};
+use crate::map::{
+    GroupRow, Map, PartitionRow, SeatRow, Settings, TableRow, WorkerRow, WorkerState,
+};
 use crate::secret::Secret;
 
 /// The header a signature travels in.
@@ -94,6 +96,9 @@ pub struct Heartbeat {
     /// True for the last beat of a worker that stops.
     #[serde(default)]
     pub goodbye: bool,
+    /// True once a worker was told to stop and hands over what it leads.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// The answer to [`Heartbeat`].
@@ -229,4 +234,56 @@ pub struct Problem {
     /// The table concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<TableName>,
+}
+
+/// `POST /v1/recover`: partitions whose in-sync copies are all gone start again with what is left, or empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recover {
+    /// Whether what the missing copies had may be lost. Without it the answer says what that would be.
+    pub accept_data_loss: bool,
+    /// Only partitions this worker is missed in; None: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerName>,
+}
+
+/// The answer to [`Recover`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// The map's version that has it.
+    pub version: MapVersion,
+    /// How many partitions were given to another worker.
+    pub recovered: usize,
+    /// Which, as `0/3` and ranges `0/5-9`.
+    pub partitions: Vec<String>,
+}
+
+/// The answer to `POST /v1/workers/{name}/drain`: what is still to be moved. Asked again it is how far that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// The worker.
+    pub worker: WorkerName,
+    /// Its state: draining, or down once it has stopped.
+    pub state: WorkerState,
+    /// Partitions it still leads.
+    pub leads: usize,
+    /// Partitions it is still in sync with, those it leads among them. At 0 it may be stopped.
+    pub in_sync: usize,
+}
+
+/// The answer to `GET /v1/movement`: how far what is has come to what is wanted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Movement {
+    /// Partitions that are not yet led and held by whom they should be, of those that are up.
+    pub left: usize,
+    /// The most there were left since there were none.
+    pub total: usize,
+    /// Since when some are, in Unix milliseconds; None: none are.
+    pub since_ms: Option<u64>,
+    /// Since when it is as many as now, in Unix milliseconds; None: none are left. Long ago: nothing moves.
+    pub unchanged_since_ms: Option<u64>,
+    /// How many have arrived in a second since then.
+    pub rate_per_second: f64,
+    /// In how many milliseconds none will be left if it goes on like that; None: not known, or none are left.
+    pub ends_in_ms: Option<u64>,
 }

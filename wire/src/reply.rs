@@ -135,6 +135,19 @@ pub enum Failure<'a> {
     /// The table is there already, with another policy.
     #[error("the table exists already")]
     TableExists,
+    /// Fewer copies are in sync than an acknowledged write needs; nothing was applied.
+    #[error("partition {partition} has {in_sync} in-sync copies and a write needs {needed}")]
+    TooFewCopies {
+        /// Which partition.
+        partition: PartitionId,
+        /// Copies in sync, the primary included.
+        in_sync: u8,
+        /// Copies needed.
+        needed: u8,
+    },
+    /// The copies lag so far behind that the log is full; nothing was applied.
+    #[error("the log is full: the copies of partition {0} do not keep up")]
+    LogFull(PartitionId),
 }
 
 /// A reply inside a reply, still encoded: so a reply never nests, whatever bytes a peer sends.

@@ -1,17 +1,30 @@
 //! A worker: it holds a part of the data and answers for all of it.
 //!
-//! Reading order: `store` is the data, `shards` puts it behind locks, `node` is what the listeners see of it;
-//! `settings`, `reach`, `start`, `membership` and `saved` are its place in the cluster, `process` ties them.
+//! Reading order: `shards` puts the data (`firn_store`) behind locks, `local` and `node` are what the router, the
+//! listeners and peers see of it. `copies` is what it does for copies: `streams` send batches (one `stream` per peer, with
+//! its `window`, roused by `wake`), `replicate` takes them, `beacons` keeps leases and time. `settings`, `reach`, `start`,
+//! `membership`, `saved`, `adopter`, `proposer` and `leave` are its place in the cluster, `process` ties them.
 
+mod adopter;
+mod beacons;
 mod clock;
+mod copies;
+mod leave;
+mod local;
 mod membership;
 mod node;
+mod peers;
 mod process;
+mod proposer;
 mod reach;
+mod replicate;
 mod saved;
 mod settings;
 mod shards;
 mod start;
-mod store;
+mod stream;
+mod streams;
+mod wake;
+mod window;
 
 pub use process::main;

@@ -4,29 +4,37 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use firn_client::follow::follow;
 use firn_client::links::Links;
-use firn_client::maps::{Adopt, Maps};
+use firn_client::maps::Maps;
 use firn_client::router::Router;
 use firn_client::uplink::{BadUrls, Uplink};
 use firn_config::Protocol;
-use firn_gateway::bind::bind;
+use firn_gateway::bind::{Bound, bind};
 use firn_gateway::execute::{Answer, Execute};
 use firn_gateway::peer;
-use firn_wire::ids::{Incarnation, WorkerId};
+use firn_wire::ids::{ClusterId, Incarnation, MapVersion, WorkerId};
 use firn_wire::registry::Register;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::adopter::Adopter;
+use crate::beacons::{Beacons, Surroundings};
 use crate::clock::Clock;
+use crate::leave::{Kept, handed_over};
 use crate::membership::{Expelled, Membership};
 use crate::node::{Asked, Node};
+use crate::proposer;
 use crate::reach::{self, Unreachable};
-use crate::saved::{Folder, FolderError, Saved};
+use crate::replicate::Copies;
+use crate::saved::{Folder, FolderError};
 use crate::settings::{Flags, Settings};
 use crate::shards::Shards;
 use crate::start::{Start, StartError};
+use crate::stream::Caller;
+use crate::streams::Streams;
 
 const NAME: &str = "firn-worker";
 /// How long the start waits for a map that the uplink has.
@@ -51,6 +59,10 @@ enum ProcessError {
     Start(#[from] StartError),
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
+    #[error(transparent)]
+    Kept(#[from] Kept),
+    #[error("told to stop a second time, before everything was handed over")]
+    ToldTwice,
 }
 
 /// Runs a worker with this process's settings until it is told to stop.
@@ -79,7 +91,6 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
     let mut bound = bind(&settings.listens).await?;
     let folder = settings.data.as_deref().map(Folder::open).transpose()?.map(Arc::new);
     let (uplink, registry) = uplink(&settings).await?;
-    let uplink = Arc::new(uplink);
     let saved = folder.as_ref().and_then(|folder| folder.load());
     let clock = Clock::start();
     let register = Register {
@@ -90,70 +101,159 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
         cluster: saved.as_ref().map(|saved| saved.map.cluster),
     };
     let me = WorkerId { name: register.name.clone(), incarnation: register.incarnation };
-    let membership = Arc::new(Membership::new(Arc::clone(&uplink), register, clock));
-
+    let uplink = Arc::new(uplink);
+    let membership = Arc::new(Membership::new(Arc::clone(&uplink), register, clock.clone()));
     let start = tokio::select! {
         start = Start::find(&membership, saved) => start?,
         () = stop.told() => return Ok(()),
     };
-    let shards = Arc::new(Shards::new(me.clone(), clock, settings.shards, start.hash_seed));
-    let upkeep = std::thread::Builder::new().name("firn-upkeep".into()).spawn({
-        let shards = Arc::clone(&shards);
-        move || shards.upkeep()
-    })?;
-    let adopt = adopter(Arc::clone(&shards), folder, start.hash_seed);
-    let maps = Arc::new(Maps::new(Arc::new(start.map), adopt));
-    let node = Arc::new(Node {
-        name: settings.name.clone(),
-        router: Router::new(
-            Arc::clone(&shards),
-            Arc::clone(&maps),
-            Links::new(me.clone(), settings.secret.clone(), Arc::clone(&maps)),
-            Some(Arc::clone(&uplink)),
-        ),
-        asked: Asked { shards: Arc::clone(&shards), maps: Arc::clone(&maps) },
-        membership: Arc::clone(&membership),
-        clock,
-    });
-
-    tokio::spawn(follow(Arc::clone(&maps), uplink));
-    tokio::spawn({
-        let (membership, maps) = (Arc::clone(&membership), Arc::clone(&maps));
-        async move { membership.take_over(&maps).await }
-    });
+    let shards = Shards::new(me, clock, settings.shards, start.hash_seed, settings.log_bytes);
+    let place = Place { uplink, membership, shards: Arc::new(shards), folder };
     let line = bound.address_line();
-    let identity =
-        peer::Identity { cluster: start.cluster, worker: me.clone(), secret: settings.secret };
-    for listener in bound.take(Protocol::Peer) {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let answer = Arc::clone(&node) as Arc<dyn Answer>;
-        tokio::spawn(peer::listen(listener, answer, identity.clone(), Arc::default()));
-    }
+    let (published, heartbeat) = (start.published, start.heartbeat);
+    let running = Running::begin(&settings, place, start, &mut bound)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let serving = bound.serve(Arc::clone(&node) as Arc<dyn Execute>, cores)?;
-    let ready = node.asked.serves(start.published);
-    if tokio::time::timeout(READY_PATIENCE, ready).await.is_err() {
-        log::warn!("not ready yet: {}", node.about().not_ready.unwrap_or_default());
-    }
+    let serving = bound.serve(Arc::clone(&running.node) as Arc<dyn Execute>, cores)?;
+    running.ready(published).await;
     if settings.print_addresses {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;
         out.flush()?;
     }
+    let me = running.place.shards.me();
     log::info!("worker {me} with {} shards: {line}", settings.shards);
 
-    let expelled = tokio::select! {
-        expelled = membership.beat(start.heartbeat) => Some(expelled),
-        () = stop.told() => None,
-    };
-    membership.goodbye().await;
+    let lived = running.live(&mut stop, heartbeat, settings.drain_timeout).await;
+    running.place.membership.goodbye().await;
     serving.stop().await;
-    shards.stop();
-    let _ = upkeep.join();
+    running.end();
     drop(registry);
-    match expelled {
-        Some(expelled) => Err(expelled.into()),
-        None => Ok(()),
+    lived
+}
+
+/// Where a worker stands: what it needs before it does anything.
+struct Place {
+    uplink: Arc<Uplink>,
+    membership: Arc<Membership>,
+    shards: Arc<Shards>,
+    /// None: nothing survives a restart.
+    folder: Option<Arc<Folder>>,
+}
+
+/// A worker that takes part in its cluster.
+struct Running {
+    place: Place,
+    maps: Arc<Maps>,
+    node: Arc<Node>,
+    beacons: Arc<Beacons>,
+    upkeep: JoinHandle<()>,
+}
+
+impl Running {
+    /// From now on it is a peer of the others.
+    fn begin(
+        settings: &Settings,
+        place: Place,
+        start: Start,
+        bound: &mut Bound,
+    ) -> Result<Self, ProcessError> {
+        let (shards, uplink) = (Arc::clone(&place.shards), Arc::clone(&place.uplink));
+        let first = Arc::new(start.map);
+        shards.adopt(&first);
+        let (cluster, secret) = (start.cluster, settings.secret.clone());
+        let caller = Arc::new(Caller { cluster, secret, shards: Arc::clone(&shards) });
+        let streams = Streams::new(Arc::clone(&caller));
+        streams.adopt(&first);
+        let (proposals, inbox) = tokio::sync::mpsc::unbounded_channel();
+        let surroundings = Surroundings { caller, uplink: Arc::clone(&uplink), proposals };
+        let beacons = Arc::new(Beacons::start(surroundings, Arc::clone(&first))?);
+        let adopter = Adopter {
+            shards: Arc::clone(&shards),
+            streams,
+            beacons: Arc::clone(&beacons),
+            folder: place.folder.clone(),
+            hash_seed: start.hash_seed,
+        };
+        let maps = Arc::new(Maps::new(first, adopter.into_adopt()));
+        let node = Arc::new(place.node(settings, &maps));
+        place.listen(settings, cluster, &node, &beacons, bound)?;
+        tokio::spawn(follow(Arc::clone(&maps), Arc::clone(&uplink)));
+        tokio::spawn(proposer::run(uplink, Arc::clone(&shards), inbox));
+        let upkeep = std::thread::Builder::new().name("firn-upkeep".into());
+        let upkeep = upkeep.spawn(move || shards.upkeep())?;
+        Ok(Self { place, maps, node, beacons, upkeep })
+    }
+
+    /// Waits a while until it can serve, if there is a map to serve by.
+    async fn ready(&self, published: MapVersion) {
+        let ready = self.node.asked.serves(published);
+        if tokio::time::timeout(READY_PATIENCE, ready).await.is_err() {
+            log::warn!("not ready yet: {}", self.node.about().not_ready.unwrap_or_default());
+        }
+    }
+
+    /// Beats until it is expelled, or told to stop and gone from where it was needed.
+    async fn live(
+        &self,
+        stop: &mut Stop,
+        heartbeat: Option<Duration>,
+        drain_timeout: Duration,
+    ) -> Result<(), ProcessError> {
+        let Place { uplink, membership, shards, .. } = &self.place;
+        let beating = membership.beat(heartbeat, |sent| shards.vouched(sent));
+        tokio::pin!(beating);
+        tokio::select! {
+            expelled = &mut beating => return Err(expelled.into()),
+            () = stop.told() => membership.leave(),
+        }
+        tokio::select! {
+            expelled = &mut beating => Err(expelled.into()),
+            left = handed_over(shards.me(), &self.maps, uplink, drain_timeout) => Ok(left?),
+            () = stop.told() => Err(ProcessError::ToldTwice),
+        }
+    }
+
+    fn end(self) {
+        self.beacons.stop();
+        self.place.shards.stop();
+        let _ = self.upkeep.join();
+    }
+}
+
+impl Place {
+    fn node(&self, settings: &Settings, maps: &Arc<Maps>) -> Node {
+        let (me, shards) = (self.shards.me().clone(), &self.shards);
+        let links = Links::new(me, settings.secret.clone(), Arc::clone(maps));
+        let uplink = Some(Arc::clone(&self.uplink));
+        Node {
+            name: settings.name.clone(),
+            router: Router::new(Arc::clone(shards), Arc::clone(maps), links, uplink),
+            asked: Asked { shards: Arc::clone(shards), maps: Arc::clone(maps) },
+            membership: Arc::clone(&self.membership),
+            clock: shards.clock().clone(),
+        }
+    }
+
+    /// Takes connections of peers.
+    fn listen(
+        &self,
+        settings: &Settings,
+        cluster: ClusterId,
+        node: &Arc<Node>,
+        beacons: &Arc<Beacons>,
+        bound: &mut Bound,
+    ) -> Result<(), ProcessError> {
+        let (worker, secret) = (self.shards.me().clone(), settings.secret.clone());
+        let identity = peer::Identity { cluster, worker, secret };
+        let copies = Copies { shards: Arc::clone(&self.shards), beacons: Arc::clone(beacons) };
+        let answer = Arc::clone(node) as Arc<dyn Answer>;
+        let inside = peer::Inside { answer, replicate: Some(Arc::new(copies)) };
+        for listener in bound.take(Protocol::Peer) {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let (inside, identity) = (inside.clone(), identity.clone());
+            tokio::spawn(peer::listen(listener, inside, identity, Arc::default()));
+        }
+        Ok(())
     }
 }
 
@@ -172,24 +272,6 @@ async fn uplink(
         firn_uplink::Config { data, secret: settings.secret.clone(), ..Default::default() };
     let running = firn_uplink::start(config, listener).await?;
     Ok((Uplink::new(&url, settings.secret.clone())?, Some(running)))
-}
-
-/// Keeps each newer map on disk and gives it to the shards before the router goes by it.
-fn adopter(shards: Arc<Shards>, folder: Option<Arc<Folder>>, hash_seed: u64) -> Adopt {
-    Box::new(move |map| {
-        let (shards, folder) = (Arc::clone(&shards), folder.clone());
-        Box::pin(async move {
-            let adopted = tokio::task::spawn_blocking(move || {
-                shards.adopt(&map);
-                let Some(folder) = folder else { return };
-                let saved = Saved { hash_seed, map: map.map().clone() };
-                if let Err(error) = folder.save(&saved) {
-                    log::error!("map {} is not kept on disk: {error}", map.version);
-                }
-            });
-            adopted.await.expect("adopting a map does not panic");
-        })
-    })
 }
 
 /// SIGTERM and SIGINT.

@@ -116,6 +116,7 @@ mod tests {
             expect_workers: 1,
             name_ranges: Vec::new(),
             worker_lease_ms: 2_500,
+            replication: Default::default(),
         };
         let map = Map {
             cluster: ClusterId(3),

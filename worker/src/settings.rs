@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use firn_config::{Advertise, Listen, Protocol, SecretParser, check_reach};
@@ -41,6 +42,14 @@ pub(crate) struct Flags {
           value_parser = clap::value_parser!(u16).range(1..=SHARD_LIMIT_MAX as i64))]
     shard_limit: u16,
 
+    /// Memory for what its copies have not yet got, shared by the shards; when it is full writes wait for the copies
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = log_memory)]
+    log_memory: usize,
+
+    /// How long a worker that is told to stop (SIGTERM) may take to hand over what it leads
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = firn_config::duration)]
+    drain_timeout: Duration,
+
     /// What every process of the cluster proves to know; needed beyond loopback
     #[arg(long, value_name = "SECRET", value_parser = SecretParser, hide_env_values = true)]
     cluster_secret: Option<Secret>,
@@ -54,6 +63,17 @@ pub(crate) struct Flags {
     print_addresses: bool,
 }
 
+/// The least memory for a log, in bytes: below it copies fall out of it at every large value.
+const LOG_BYTES_MIN: u64 = 1024 * 1024;
+
+fn log_memory(text: &str) -> Result<usize, String> {
+    let bytes = firn_config::size(text)?;
+    if bytes < LOG_BYTES_MIN {
+        return Err(format!("{bytes} bytes are too few; give {LOG_BYTES_MIN} or more"));
+    }
+    usize::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than this machine can have"))
+}
+
 /// A worker's settings, checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -63,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) advertises: Vec<Advertise>,
     pub(crate) data: Option<PathBuf>,
     pub(crate) shards: u16,
+    pub(crate) log_bytes: usize,
+    pub(crate) drain_timeout: Duration,
     pub(crate) secret: Secret,
     pub(crate) print_addresses: bool,
 }
@@ -92,6 +114,8 @@ impl Flags {
             advertises: self.advertise,
             data: self.data,
             shards: self.shard_limit,
+            log_bytes: self.log_memory,
+            drain_timeout: self.drain_timeout,
             secret,
             print_addresses: self.print_addresses,
         })
@@ -159,5 +183,9 @@ mod tests {
         for bad in ["0", "-1", "257", "four"] {
             assert!(checked(&["--shard-limit", bad]).is_err(), "{bad}");
         }
+        for bad in ["0", "1MB", "64 elephants"] {
+            assert!(checked(&["--log-memory", bad]).is_err(), "{bad}");
+        }
+        assert_eq!(checked(&["--log-memory", "1MiB"]).unwrap().log_bytes, 1 << 20);
     }
 }

@@ -1,26 +1,30 @@
-//! The shards of this worker behind their locks: what the router has at hand.
+//! The shards of this worker behind their locks.
 //!
-//! Critical sections are short and hold no wait: a step, one partition's part of a page, one segment's upkeep.
+//! Critical sections are short and hold no wait: a step, one partition's part of a page, one item of a batch, one
+//! segment's upkeep.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use firn_client::local::{Local, NotLed};
-use firn_wire::command::{Cursor, Scan, Step, Wide, WideOp};
-use firn_wire::ids::{Epoch, PartitionId, WorkerId};
+use firn_client::gate::Gate;
+use firn_store::copying::Copying;
+use firn_store::hash::KeyHash;
+use firn_store::rules::Rules;
+use firn_store::shard::{Holdings, Setup};
+use firn_store::time::Now;
+use firn_store::usage::Usages;
+use firn_wire::ids::{PartitionId, WorkerId};
 use firn_wire::map::{MapIndex, shard_of};
-use firn_wire::reply::{Part, Reply, encode};
 
 use crate::clock::Clock;
-use crate::store::hash::KeyHash;
-use crate::store::scan::Page;
-use crate::store::shard::{Holdings, Shard};
-use crate::store::usage::Usages;
+use crate::wake::Wakes;
 
 /// How long upkeep waits when there is none to do.
 const UPKEEP_PAUSE: Duration = Duration::from_millis(50);
+
+/// A shard; replies and requests wait behind gates.
+pub(crate) type Shard = firn_store::shard::Shard<Arc<Gate>>;
 
 /// A worker's shards.
 #[derive(Debug)]
@@ -28,44 +32,43 @@ pub(crate) struct Shards {
     me: WorkerId,
     clock: Clock,
     shards: Vec<Mutex<Shard>>,
+    wakes: Wakes,
     stopping: AtomicBool,
 }
 
 impl Shards {
-    /// `count` empty shards.
-    pub(crate) fn new(me: WorkerId, clock: Clock, count: u16, hash_seed: u64) -> Self {
+    /// `count` empty shards, whose logs may take `log_bytes` together.
+    pub(crate) fn new(
+        me: WorkerId,
+        clock: Clock,
+        count: u16,
+        hash_seed: u64,
+        log_bytes: usize,
+    ) -> Self {
         let (hashes, usages) = (Arc::new(KeyHash::new(hash_seed)), Arc::new(Usages::default()));
-        let shard = || Mutex::new(Shard::new(Arc::clone(&hashes), Arc::clone(&usages)));
-        let shards = (0..count).map(|_| shard()).collect();
-        Self { me, clock, shards, stopping: AtomicBool::new(false) }
+        let copying = Copying::new();
+        let setup = |number| Setup {
+            me: me.clone(),
+            number,
+            shards: count,
+            hashes: Arc::clone(&hashes),
+            usages: Arc::clone(&usages),
+            log_bytes_max: log_bytes / usize::from(count),
+            copying: Arc::clone(&copying),
+            rules: Rules::all(),
+        };
+        let shards = (0..count).map(|number| Mutex::new(Shard::new(setup(number)))).collect();
+        Self { me, clock, shards, wakes: Wakes::default(), stopping: AtomicBool::new(false) }
     }
 
-    fn of(&self, partition: PartitionId) -> MutexGuard<'_, Shard> {
-        let at = shard_of(partition, self.shards.len() as u16);
-        self.shards[at].lock().expect("a shard does not panic")
+    /// Who this worker is.
+    pub(crate) fn me(&self) -> &WorkerId {
+        &self.me
     }
 
-    fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
-        self.shards.iter().map(|shard| shard.lock().expect("a shard does not panic"))
-    }
-
-    /// Takes a map, before the router goes by it.
-    pub(crate) fn adopt(&self, map: &MapIndex) {
-        let mut led: Vec<HashMap<PartitionId, Epoch>> = vec![HashMap::new(); self.shards.len()];
-        for row in map.partitions.iter().filter(|row| row.primary.as_ref() == Some(&self.me)) {
-            led[shard_of(row.id, self.shards.len() as u16)].insert(row.id, row.epoch);
-        }
-        for (mut shard, led) in self.each().zip(&led) {
-            shard.adopt(map, led);
-        }
-    }
-
-    /// What all shards hold.
-    pub(crate) fn holdings(&self) -> Holdings {
-        self.each().map(|shard| shard.holdings()).fold(Holdings::default(), |sum, some| Holdings {
-            entries: sum.entries + some.entries,
-            bytes: sum.bytes + some.bytes,
-        })
+    /// The clock its shards go by.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Number of shards.
@@ -73,15 +76,63 @@ impl Shards {
         self.shards.len() as u16
     }
 
-    /// Removes expired entries and gives discarded memory back, a little at a time, until [`Shards::stop`]. For a thread
-    /// of its own.
+    /// The streams to be roused when a shard has news for their peers.
+    pub(crate) fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
+    /// Does something to a shard, then tells whoever waited for it.
+    ///
+    /// The time is read after the lock was taken: a lease that is valid then covers all that is done before the lock is
+    /// given back. Read before, it could have ended, and another worker have written, while this one waited for the lock.
+    pub(crate) fn turn<T>(&self, number: usize, act: impl FnOnce(&mut Shard, Now) -> T) -> T {
+        let mut shard = self.shards[number].lock().expect("a shard does not panic");
+        let done = act(&mut shard, self.clock.now());
+        let fates = shard.take_fates();
+        let wakes = self.wakes.expect(number, |peer| shard.has_news(peer));
+        drop(shard);
+        Wakes::rouse(&wakes, number);
+        fates.into_iter().for_each(|(gate, fate)| gate.open(fate));
+        done
+    }
+
+    /// A turn at the shard of a partition.
+    pub(crate) fn turn_of<T>(
+        &self,
+        partition: PartitionId,
+        act: impl FnOnce(&mut Shard, Now) -> T,
+    ) -> T {
+        self.turn(shard_of(partition, self.count()), act)
+    }
+
+    /// A turn at each shard, one after the other.
+    pub(crate) fn each(&self, mut act: impl FnMut(&mut Shard, Now)) {
+        (0..self.shards.len()).for_each(|number| self.turn(number, &mut act));
+    }
+
+    /// Takes a map, before the router goes by it.
+    pub(crate) fn adopt(&self, map: &MapIndex) {
+        self.each(|shard, now| shard.adopt(now, map));
+    }
+
+    /// What all shards hold.
+    pub(crate) fn holdings(&self) -> Holdings {
+        let mut sum = Holdings::default();
+        self.each(|shard, _| {
+            let some = shard.holdings();
+            sum.entries += some.entries;
+            sum.bytes += some.bytes;
+        });
+        sum
+    }
+
+    /// Removes expired entries and gives discarded memory back, a little at a time, and keeps the clock near the
+    /// system's, until [`Shards::stop`]. For a thread of its own.
     pub(crate) fn upkeep(&self) {
         while !self.stopping.load(Ordering::Relaxed) {
+            self.clock.follow_system();
             let mut more = false;
-            for shard in &self.shards {
-                let now = self.clock.now_ms();
-                more |= shard.lock().expect("a shard does not panic").tidy(now);
-            }
+            self.each(|shard, now| more |= shard.tidy(now));
             if more {
                 std::thread::yield_now();
             } else {
@@ -93,84 +144,5 @@ impl Shards {
     /// Ends [`Shards::upkeep`].
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Adds up a number over the led ones of some partitions.
-    fn sum(
-        &self,
-        wide: &Wide<'_>,
-        each: impl Fn(&mut Shard, PartitionId) -> Result<u64, NotLed>,
-        answer: &mut dyn FnMut(Reply<'_>),
-    ) {
-        let (mut total, mut refused) = (0, Vec::new());
-        for number in &wide.partitions {
-            let partition = PartitionId { group: wide.group, number: *number };
-            match each(&mut self.of(partition), partition) {
-                Ok(some) => total += some,
-                Err(NotLed) => refused.push(*number),
-            }
-        }
-        answer_wide(refused, &Reply::Count(total), answer);
-    }
-
-    fn scan(&self, wide: &Wide<'_>, scan: &Scan<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
-        let mut page = Page::new(scan);
-        let (mut next, mut refused) = (None, Vec::new());
-        for number in wide.partitions.iter().filter(|number| **number >= scan.from.partition) {
-            let from = if *number == scan.from.partition { scan.from.position } else { 0 };
-            let partition = PartitionId { group: wide.group, number: *number };
-            let stopped = if page.is_full() {
-                Ok(Some(from))
-            } else {
-                let now = self.clock.now_ms();
-                self.of(partition).scan(now, (partition, wide.table), from, &mut page)
-            };
-            match stopped {
-                Ok(None) => {}
-                Ok(Some(position)) => next = Some(Cursor { partition: *number, position }),
-                Err(NotLed) => {
-                    refused.push(*number);
-                    next = Some(Cursor { partition: *number, position: from });
-                }
-            }
-            if next.is_some() {
-                break;
-            }
-        }
-        answer_wide(refused, &page.reply(next), answer);
-    }
-}
-
-fn answer_wide(refused: Vec<u16>, reply: &Reply<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
-    let mut bytes = Vec::new();
-    encode(reply, &mut bytes);
-    answer(Reply::Wide { refused, reply: Part::new(&bytes) });
-}
-
-impl Local for Shards {
-    fn me(&self) -> Option<&WorkerId> {
-        Some(&self.me)
-    }
-
-    fn step(
-        &self,
-        map: &MapIndex,
-        step: &Step<'_, '_>,
-        answer: &mut dyn FnMut(Reply<'_>),
-    ) -> Result<(), NotLed> {
-        let now = self.clock.now_ms();
-        self.of(step.partition).step(now, map, step, answer)
-    }
-
-    fn wide(&self, _: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
-        match &wide.op {
-            WideOp::Count => self.sum(wide, |shard, at| shard.count(at, wide.table), answer),
-            WideOp::Flush => self.sum(wide, |shard, at| shard.flush(at, wide.table), answer),
-            WideOp::Scan(scan) => self.scan(wide, scan, answer),
-        }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
     }
 }

@@ -4,10 +4,11 @@ use clap::Subcommand;
 
 use crate::cluster::Cluster;
 use crate::exit::Problem;
+use crate::operate::{self, Operate};
 use crate::options::{Batch, Del, Get, Global, Incr, Put, Scan, Scope};
 use crate::output::Output;
 use crate::store::Store;
-use crate::{batch, keys, scan, status, tables};
+use crate::{batch, keys, scan, tables};
 
 /// What is asked of the cluster: on the command line, or as a line of the shell.
 #[derive(Debug, Subcommand)]
@@ -26,8 +27,9 @@ pub(crate) enum Ask {
     Batch(Batch),
     /// List, make and change tables
     Tables(tables::Options),
-    /// Say how the cluster is
-    Status,
+    /// What operators ask for.
+    #[command(flatten)]
+    Operate(Operate),
 }
 
 /// Does it, for the table and in the form `scope` says.
@@ -47,6 +49,6 @@ pub(crate) async fn run(
         Ask::Scan(options) => scan::run(store, options, to).await,
         Ask::Batch(options) => batch::run(store, options, to).await,
         Ask::Tables(options) => tables::run(store, options, to).await,
-        Ask::Status => status::run(global, to).await,
+        Ask::Operate(operate) => operate::run(operate, global, to).await,
     }
 }

@@ -55,7 +55,8 @@ fn unreachable(why: &str) -> Problem {
     Problem::new(Exit::Unreachable, format_args!("no map of the cluster ({why}); {advice}"))
 }
 
-fn refused(server: &str, why: &str) -> Problem {
+/// The server does not know us for one of its cluster, or is something else.
+pub(crate) fn refused(server: &str, why: &str) -> Problem {
     let advice =
         "is CLUSTER_SECRET the cluster's, and is that an uplink or a worker's http listener?";
     Problem::new(Exit::Refused, format_args!("{server} refuses: {why}; {advice}"))

@@ -105,7 +105,9 @@ impl From<Failure<'_>> for Problem {
             Failure::Unavailable(_)
             | Failure::NoUplink(_)
             | Failure::Moved(_)
-            | Failure::NotHereYet(_) => Exit::Unreachable,
+            | Failure::NotHereYet(_)
+            | Failure::TooFewCopies { .. }
+            | Failure::LogFull(_) => Exit::Unreachable,
             Failure::Unknown => Exit::Unknown,
             _ => Exit::Refused,
         };
@@ -113,6 +115,9 @@ impl From<Failure<'_>> for Problem {
             Failure::NoSuchTable => "; `firn tables` lists what there is",
             Failure::Unavailable(_) | Failure::Moved(_) | Failure::NotHereYet(_) => {
                 "; `firn status` says what is down"
+            }
+            Failure::TooFewCopies { .. } | Failure::LogFull(_) => {
+                "; `firn status` says which copies are missing"
             }
             Failure::NoUplink(_) => "; start it again, tables cannot be changed without it",
             Failure::Unknown => "; read the key before you write it again",
@@ -140,6 +145,7 @@ impl From<io::Error> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firn_wire::ids::{GroupId, PartitionId};
 
     #[test]
     fn each_failure_has_the_code_its_reader_acts_on() {
@@ -147,6 +153,10 @@ mod tests {
         assert_eq!(exit(Failure::NoSuchTable), Exit::NotThere);
         assert_eq!(exit(Failure::Unavailable("w1".into())), Exit::Unreachable);
         assert_eq!(exit(Failure::NoUplink("silent".into())), Exit::Unreachable);
+        assert_eq!(
+            exit(Failure::LogFull(PartitionId { group: GroupId(0), number: 1 })),
+            Exit::Unreachable
+        );
         assert_eq!(exit(Failure::NotInteger), Exit::Refused);
         assert_eq!(exit(Failure::Unknown), Exit::Unknown);
     }

@@ -2,24 +2,33 @@
 //!
 //! Reading order: [`command`] is the command line, [`options`] what its commands take, [`exit`] how a command ends,
 //! [`cluster`] the cluster as it is seen from here, [`store`] asks it on behalf of one command, [`output`] prints;
-//! [`ask`] picks the module of a command: [`keys`], [`scan`], [`batch`], [`tables`], [`status`]; beside them [`shell`],
-//! [`mod@bench`] and [`proxy`].
+//! [`ask`] picks the module of a command on data: [`keys`], [`scan`], [`batch`], [`tables`]; [`operate`] that of a command
+//! for operators, who ask the [`uplink`]: [`status`] with [`movement`] and [`since`], [`drain`], [`forget`], [`recover`], [`settings`];
+//! beside them [`shell`], [`mod@bench`] and [`proxy`].
 
 mod ask;
 mod batch;
 mod bench;
 mod cluster;
 mod command;
+mod drain;
 mod exit;
+mod forget;
 mod keys;
+mod movement;
+mod operate;
 mod options;
 mod output;
 mod proxy;
+mod recover;
 mod scan;
+mod settings;
 mod shell;
+mod since;
 mod status;
 mod store;
 mod tables;
+mod uplink;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -56,7 +65,9 @@ fn run(global: &Global, command: Command) -> Result<(), Problem> {
     let mut out = io::BufWriter::new(stdout);
     let mut to = Output { out: &mut out, json: global.scope.json, terminal };
     match command {
-        Command::Ask(Ask::Status) => runtime.block_on(status::run(global, &mut to)),
+        Command::Ask(Ask::Operate(operate)) => {
+            runtime.block_on(operate::run(&operate, global, &mut to))
+        }
         Command::Ask(ask) => runtime.block_on(async {
             let cluster = Cluster::connect(global).await?;
             ask::run(&ask, &cluster, global, &global.scope, &mut to).await

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use firn_gateway::http::base64;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
 /// Where a command's answer goes, and in which form.
@@ -54,6 +55,12 @@ pub(crate) fn columns<const N: usize>(
         }
     }
     table.trim_fmt()
+}
+
+/// A bar on standard error for who looks at it: where that is no terminal nothing is shown.
+pub(crate) fn bar(length: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("our templates are well formed");
+    ProgressBar::new(length).with_style(style)
 }
 
 /// A JSON object under construction. Bytes that are no UTF-8 go as base64 under the name with `_base64` behind.

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use firn_gateway::execute::Answer;
 use firn_gateway::listen::Connections;
-use firn_gateway::peer::{Identity, listen};
+use firn_gateway::peer::{Identity, Inside, listen};
 use firn_wire::command::*;
-use firn_wire::exchange::{Collect, Role, Session, Sink};
+use firn_wire::exchange::{Collect, Fate, Role, Session, Sink};
 use firn_wire::ids::*;
 use firn_wire::map::{Map, MapIndex};
 use firn_wire::message::{Ask, Head};
@@ -20,12 +20,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::asked;
 use crate::fixture;
+use crate::gate::{Gate, Held};
 use crate::links::Links;
-use crate::local::{Local, NotLed};
+use crate::local::{Local, NotNow, Stepped};
 use crate::maps::Maps;
 use crate::router::Router;
-use crate::run_step;
 
 pub(crate) const TABLE: TableId = TableId(0);
 
@@ -42,6 +43,14 @@ pub(crate) struct Toy {
     pub(crate) requests: AtomicUsize,
     /// Replies to writes of the key `slow` wait for a permit.
     pub(crate) gate: Arc<Semaphore>,
+    /// Whether replies are held.
+    pub(crate) holds: AtomicBool,
+    /// What held replies wait for, in the order of their steps.
+    pub(crate) gates: Mutex<Vec<Arc<Gate>>>,
+    /// What every step waits for before it is run.
+    pub(crate) parked: Mutex<Option<Arc<Gate>>>,
+    /// Steps that were run.
+    pub(crate) steps: AtomicUsize,
 }
 
 fn place(map: &MapIndex, key: &KeyOp<'_>) -> (Cursor, Vec<u8>) {
@@ -102,6 +111,26 @@ impl Toy {
         }
     }
 
+    fn run(&self, map: &MapIndex, step: &Step<'_, '_>, answer: &mut dyn FnMut(Reply<'_>)) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        let entries = self.entries.lock().unwrap();
+        let holds = |guard: &Guard<'_>| {
+            let key = KeyOp { table: guard.table, key: guard.key, op: Op::Get };
+            entries.get(&place(map, &key)).map(|(_, version)| *version) == guard.version
+        };
+        let all_hold = step.guards.iter().all(holds);
+        drop(entries);
+        for op in step.ops {
+            if all_hold { self.apply(map, op, answer) } else { answer(Reply::Aborted) }
+        }
+    }
+
+    fn held(&self, reply: ReplyBuf, wrote: bool) -> Held {
+        let gate = Gate::new();
+        self.gates.lock().unwrap().push(Arc::clone(&gate));
+        Held { gates: vec![gate], reply, wrote }
+    }
+
     fn page(&self, scan: &Scan<'_>, partitions: &[u16]) -> ReplyBuf {
         let entries = self.entries.lock().unwrap();
         let mut own = entries
@@ -132,24 +161,35 @@ impl Local for Arc<Toy> {
         map: &MapIndex,
         step: &Step<'_, '_>,
         answer: &mut dyn FnMut(Reply<'_>),
-    ) -> Result<(), NotLed> {
+    ) -> Result<Stepped, NotNow> {
         if !self.leads_it(step.partition) {
-            return Err(NotLed);
+            return Err(NotNow::NotLed);
         }
-        let entries = self.entries.lock().unwrap();
-        let holds = |guard: &Guard<'_>| {
-            let key = KeyOp { table: guard.table, key: guard.key, op: Op::Get };
-            entries.get(&place(map, &key)).map(|(_, version)| *version) == guard.version
+        if let Some(gate) = &*self.parked.lock().unwrap() {
+            return Err(NotNow::Wait(Arc::clone(gate)));
+        }
+        if !self.holds.load(Ordering::Relaxed) {
+            self.run(map, step, answer);
+            return Ok(Stepped::Answered);
+        }
+        let mut replies = Vec::new();
+        self.run(map, step, &mut |reply| replies.push(ReplyBuf::new(&reply)));
+        let reply = match &replies[..] {
+            [one] => one.clone(),
+            many => {
+                let parts = many.iter().map(|reply| Part::new(reply.as_bytes()));
+                ReplyBuf::new(&Reply::Many(parts.collect()))
+            }
         };
-        let all_hold = step.guards.iter().all(holds);
-        drop(entries);
-        for op in step.ops {
-            if all_hold { self.apply(map, op, answer) } else { answer(Reply::Aborted) }
-        }
-        Ok(())
+        Ok(Stepped::Held(self.held(reply, step.ops.iter().any(|op| !op.op.is_read()))))
     }
 
-    fn wide(&self, _: &MapIndex, wide: &Wide<'_>, answer: &mut dyn FnMut(Reply<'_>)) {
+    fn wide(
+        &self,
+        _: &MapIndex,
+        wide: &Wide<'_>,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Option<Held> {
         let leads =
             |number: &u16| self.leads_it(PartitionId { group: wide.group, number: *number });
         let (led, refused): (Vec<u16>, Vec<u16>) = wide.partitions.iter().partition(|n| leads(n));
@@ -167,7 +207,12 @@ impl Local for Arc<Toy> {
                 ReplyBuf::new(&Reply::Count(led.len() as u64))
             }
         };
-        answer(Reply::Wide { refused, reply: Part::new(reply.as_bytes()) });
+        let reply = Reply::Wide { refused, reply: Part::new(reply.as_bytes()) };
+        if self.holds.load(Ordering::Relaxed) {
+            return Some(self.held(ReplyBuf::new(&reply), matches!(wide.op, WideOp::Flush)));
+        }
+        answer(reply);
+        None
     }
 
     fn now_ms(&self) -> u64 {
@@ -179,38 +224,23 @@ impl Local for Arc<Toy> {
 struct Door(Arc<Toy>);
 
 impl Answer for Door {
-    fn answer(&self, _: &Head, asks: &[Ask<'_>], sink: &mut dyn Sink) {
-        let toy = &self.0;
+    fn answer(&self, head: &Head, asks: &[Ask<'_>], sink: &mut dyn Sink) {
+        let Self(toy) = self;
         toy.requests.fetch_add(1, Ordering::Relaxed);
-        let map = toy.maps.load();
-        for (slot, ask) in asks.iter().enumerate() {
-            match ask {
-                Ask::Wide(wide) => toy.wide(&map, wide, &mut |reply| sink.put(slot, reply)),
-                Ask::Step(step) => {
-                    let reply = run_step(toy, &map, &step.as_step()).unwrap_or_else(|NotLed| {
-                        let row = map.partition(step.partition).unwrap();
-                        if row.primary.as_ref() == Some(&toy.me) {
-                            Failure::NotHereYet(row.id).into()
-                        } else {
-                            Failure::Moved(row.clone()).into()
-                        }
-                    });
-                    let is_write = !step.as_step().is_repeatable();
-                    if is_write && step.ops.iter().any(|op| op.key == b"slow") {
-                        let gate = Arc::clone(&toy.gate);
-                        sink.wait(
-                            slot,
-                            Box::pin(async move {
-                                gate.acquire().await.unwrap().forget();
-                                reply
-                            }),
-                        );
-                    } else {
-                        sink.put(slot, reply.view());
-                    }
-                }
-            }
+        let [Ask::Step(step)] = asks else {
+            return asked::answer(toy, &toy.maps, head, asks, sink);
+        };
+        let is_write = !step.as_step().is_repeatable();
+        if !is_write || step.ops.iter().all(|op| op.key != b"slow") {
+            return asked::answer(toy, &toy.maps, head, asks, sink);
         }
+        let (gate, mut slow) = (Arc::clone(&toy.gate), Collect::default());
+        asked::answer(toy, &toy.maps, head, asks, &mut slow);
+        let late = async move {
+            gate.acquire().await.unwrap().forget();
+            slow.all().await.remove(0)
+        };
+        sink.wait(0, Box::pin(late));
     }
 }
 
@@ -228,6 +258,35 @@ impl Node {
 
     pub(crate) fn leaves(&self, number: u16) {
         self.toy.leads.lock().unwrap().remove(&partition(number));
+    }
+
+    /// Opens the gate of the step that was run as number `step`, once it was.
+    pub(crate) async fn opens(&self, step: usize, fate: Fate) {
+        loop {
+            let gate = self.toy.gates.lock().unwrap().get(step).cloned();
+            match gate {
+                Some(gate) => return gate.open(fate),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Steps wait, until what this gives is called.
+    pub(crate) fn parks(&self) -> impl FnOnce() + use<> {
+        let (toy, gate) = (Arc::clone(&self.toy), Gate::new());
+        *toy.parked.lock().unwrap() = Some(Arc::clone(&gate));
+        move || {
+            *toy.parked.lock().unwrap() = None;
+            gate.open(Fate::Again);
+        }
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        self.toy.steps.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn holds(&self, holds: bool) {
+        self.toy.holds.store(holds, Ordering::Relaxed);
     }
 
     /// No new connections.
@@ -303,10 +362,14 @@ fn node(number: usize, listener: TcpListener, map: &Map) -> Node {
         versions: AtomicUsize::new(0),
         requests: AtomicUsize::new(0),
         gate: Arc::new(Semaphore::new(0)),
+        holds: AtomicBool::new(false),
+        gates: Mutex::default(),
+        parked: Mutex::default(),
+        steps: AtomicUsize::new(0),
     });
-    let door = Arc::new(Door(Arc::clone(&toy)));
+    let inside = Inside { answer: Arc::new(Door(Arc::clone(&toy))), replicate: None };
     let identity = Identity { cluster: map.cluster, worker: me.clone(), secret: secret() };
-    let listener = tokio::spawn(listen(listener, door, identity, Arc::<Connections>::default()));
+    let listener = tokio::spawn(listen(listener, inside, identity, Arc::<Connections>::default()));
     let links = Links::new(me, secret(), Arc::clone(&maps));
     Node { router: Router::new(Arc::clone(&toy), maps, links, None), toy, listener }
 }

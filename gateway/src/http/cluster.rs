@@ -1,12 +1,14 @@
 //! What there is to say of the cluster: `/v1/cluster`, `/v1/workers`, `/v1/locate`, `/v1/map`.
 
+use std::collections::BTreeMap;
+
 use actix_web::HttpResponse;
 use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use firn_wire::ids::{MapVersion, PartitionId, TableId, WorkerId};
 use firn_wire::key;
 use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState, shard_of};
 use firn_wire::registry::MapDelta;
-use firn_wire::status::Status;
+use firn_wire::status::{Finding, Roll, Status};
 use serde_json::json;
 
 use super::base64;
@@ -18,6 +20,16 @@ use super::problem::{Kind, Problem};
 /// How many workers are in a state.
 fn count(map: &MapIndex, state: WorkerState) -> usize {
     map.workers.iter().filter(|worker| worker.state == state).count()
+}
+
+/// How many partitions have how many in-sync copies on workers that beat.
+fn in_sync(map: &MapIndex) -> BTreeMap<usize, usize> {
+    let roll = Roll::of(map);
+    let mut counts = BTreeMap::new();
+    for row in &map.partitions {
+        *counts.entry(roll.copies(row)).or_default() += 1;
+    }
+    counts
 }
 
 /// `GET /v1/cluster`
@@ -34,12 +46,19 @@ pub(super) fn overview(call: &Call<'_>) -> Result<HttpResponse, Problem> {
         "workers": {
             "up": count(&map, WorkerState::Up),
             "leaving": count(&map, WorkerState::Leaving),
+            "draining": count(&map, WorkerState::Draining),
             "down": count(&map, WorkerState::Down),
         },
         "partitions": {
             "all": status.partitions,
             "with_primary": status.partitions - status.unserved,
+            "in_sync": in_sync(&map),
+            "unavailable": status.unavailable,
+            "short": status.short,
+            "on_one_copy": status.single,
+            "moving": status.moving,
         },
+        "findings": status.findings.iter().map(Finding::to_string).collect::<Vec<_>>(),
         "tables": map.tables.len(),
         "answered_by": about.name,
         "uplink_heard_ms": about.uplink_heard.map(|heard| heard.as_millis() as u64),
@@ -50,6 +69,12 @@ pub(super) fn overview(call: &Call<'_>) -> Result<HttpResponse, Problem> {
 fn led_by(map: &MapIndex, worker: &WorkerRow) -> usize {
     let id = worker.id();
     map.partitions.iter().filter(|row| row.primary.as_ref() == Some(&id)).count()
+}
+
+/// How many partitions a worker has in sync, those it leads among them.
+fn held_by(map: &MapIndex, worker: &WorkerRow) -> usize {
+    let id = worker.id();
+    map.partitions.iter().filter(|row| row.has_in_sync(&id)).count()
 }
 
 /// `GET /v1/workers`
@@ -65,6 +90,7 @@ pub(super) fn workers(call: &Call<'_>) -> Result<HttpResponse, Problem> {
             "shards": worker.shards,
             "addresses": worker.addresses,
             "partitions_led": led_by(&map, worker),
+            "partitions_in_sync": held_by(&map, worker),
         })
     });
     let rows: Vec<_> = rows.collect();
@@ -100,6 +126,7 @@ pub(super) async fn locate(call: &mut Call<'_>) -> Result<HttpResponse, Problem>
         "shard": shard(&map, partition, primary),
         "worker": primary.map(|worker| &worker.name),
         "copies": row.isr.iter().map(|worker| &worker.name).collect::<Vec<_>>(),
+        "wanted": row.wanted,
         "version": map.version,
     });
     match text {

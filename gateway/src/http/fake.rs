@@ -45,7 +45,8 @@ pub(crate) fn map() -> MapIndex {
         epoch: Epoch(1),
         primary: Some(workers[usize::from(number) % 4].id()),
         isr: vec![workers[usize::from(number) % 4].id()],
-        wanted: Vec::new(),
+        wanted: vec![workers[usize::from(number) % 4].name.clone()],
+        released: false,
     };
     let table = |id: u32, name: &str, policy: TablePolicy| TableRow {
         id: TableId(id),
@@ -66,6 +67,7 @@ pub(crate) fn map() -> MapIndex {
         expect_workers: 4,
         name_ranges: Vec::new(),
         worker_lease_ms: 3_000,
+        replication: Default::default(),
     };
     MapIndex::new(Map {
         cluster: ClusterId(1),

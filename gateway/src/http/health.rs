@@ -3,7 +3,8 @@
 use std::fmt::{Display, Write as _};
 
 use actix_web::HttpResponse;
-use firn_wire::map::WorkerState;
+use firn_wire::map::{Map, WorkerState};
+use firn_wire::status::Status;
 
 use super::door::Door;
 
@@ -58,23 +59,40 @@ pub(super) fn metrics(door: &Door) -> HttpResponse {
         .gauge("firn_memory_bytes", "Bytes they take.", about.memory_bytes)
         .gauge("firn_shards", "Serialized writers.", about.shards)
         .gauge("firn_map_counter", "Counter of the map's version.", map.version.counter)
-        .gauge("firn_tables", "Tables of the cluster.", map.tables.len())
-        .gauge("firn_partitions", "Partitions of the cluster.", map.partitions.len());
-    let orphans = map.partitions.iter().filter(|row| row.primary.is_none()).count();
-    out.gauge("firn_partitions_without_primary", "Partitions nobody serves.", orphans);
+        .gauge("firn_tables", "Tables of the cluster.", map.tables.len());
     if let Some(heard) = about.uplink_heard {
         out.gauge("firn_uplink_heard_seconds", "Since its last answer.", heard.as_secs());
     }
-    out.family("firn_workers", "gauge", "Registered workers by state.");
-    let states =
-        [("up", WorkerState::Up), ("leaving", WorkerState::Leaving), ("down", WorkerState::Down)];
-    for (label, state) in states {
-        let count = map.workers.iter().filter(|worker| worker.state == state).count();
-        out.sample("firn_workers", &format!("{{state=\"{label}\"}}"), count);
-    }
+    partitions(&map, &mut out);
+    workers(&map, &mut out);
     out.family("firn_http_responses_total", "counter", "Responses of the http listener.");
     for (class, count) in door.responses() {
         out.sample("firn_http_responses_total", &format!("{{class=\"{class}xx\"}}"), count);
     }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(out.0)
+}
+
+fn partitions(map: &Map, out: &mut Exposition) {
+    let orphans = map.partitions.iter().filter(|row| row.primary.is_none()).count();
+    let status = Status::of(map);
+    out.gauge("firn_partitions", "Partitions of the cluster.", status.partitions)
+        .gauge("firn_partitions_without_primary", "Partitions nobody serves.", orphans)
+        .gauge("firn_partitions_unserved", "Without a primary that beats.", status.unserved)
+        .gauge("firn_partitions_unavailable", "Without any copy that beats.", status.unavailable)
+        .gauge("firn_partitions_short", "With fewer copies than wanted.", status.short)
+        .gauge("firn_partitions_on_one_copy", "With one of several copies.", status.single)
+        .gauge("firn_partitions_moving", "Not yet where wanted.", status.moving);
+}
+
+fn workers(map: &Map, out: &mut Exposition) {
+    out.family("firn_workers", "gauge", "Registered workers by state.");
+    for (label, state) in [
+        ("up", WorkerState::Up),
+        ("leaving", WorkerState::Leaving),
+        ("draining", WorkerState::Draining),
+        ("down", WorkerState::Down),
+    ] {
+        let count = map.workers.iter().filter(|worker| worker.state == state).count();
+        out.sample("firn_workers", &format!("{{state=\"{label}\"}}"), count);
+    }
 }

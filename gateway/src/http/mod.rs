@@ -20,7 +20,7 @@ mod door;
 mod entry;
 mod etag;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod gate;
 mod health;
 mod key;

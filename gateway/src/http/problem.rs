@@ -86,6 +86,10 @@ pub(super) enum Kind {
     Internal,
     /// Nobody can serve it now; nothing was changed.
     Unavailable,
+    /// Fewer copies are in sync than an acknowledged write needs; nothing was changed.
+    TooFewCopies,
+    /// The copies do not keep up; nothing was changed.
+    LogFull,
     /// It may or may not have been applied.
     OutcomeUnknown,
     /// Memory is full.
@@ -134,6 +138,8 @@ impl Kind {
             }
             Self::Internal => ("internal", 500, "a reply did not fit its request"),
             Self::Unavailable => ("unavailable", 503, "nobody can serve this now"),
+            Self::TooFewCopies => ("too-few-copies", 503, "too few copies are in sync"),
+            Self::LogFull => ("log-full", 503, "the copies do not keep up"),
             Self::OutcomeUnknown => ("outcome-unknown", 504, "it may or may not have been applied"),
             Self::MemoryFull => ("memory-full", 507, "memory is full"),
         }
@@ -145,7 +151,9 @@ impl Kind {
     }
 
     fn retry_after_ms(self) -> Option<u64> {
-        matches!(self, Self::TooMany | Self::Unavailable).then_some(RETRY_AFTER_MS)
+        let is_for_now =
+            matches!(self, Self::TooMany | Self::Unavailable | Self::TooFewCopies | Self::LogFull);
+        is_for_now.then_some(RETRY_AFTER_MS)
     }
 }
 
@@ -256,6 +264,8 @@ impl Problem {
             | Failure::NotHereYet(_)
             | Failure::Unavailable(_)
             | Failure::NoUplink(_) => Kind::Unavailable,
+            Failure::TooFewCopies { .. } => Kind::TooFewCopies,
+            Failure::LogFull(_) => Kind::LogFull,
             Failure::Unknown => Kind::OutcomeUnknown,
             Failure::MemoryFull { .. } => Kind::MemoryFull,
             Failure::Denied(_) => Kind::NotAllowed,
@@ -358,6 +368,8 @@ mod tests {
             (Failure::NoSuchTable, 404),
             (Failure::Unavailable("w2 is down".into()), 503),
             (Failure::NoUplink("refused".into()), 503),
+            (Failure::TooFewCopies { partition: Default::default(), in_sync: 1, needed: 2 }, 503),
+            (Failure::LogFull(Default::default()), 503),
             (Failure::Unknown, 504),
             (Failure::MemoryFull { table: "t".into() }, 507),
             (Failure::Denied("x".into()), 403),

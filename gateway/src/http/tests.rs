@@ -359,7 +359,10 @@ fn the_cluster_can_be_asked() {
     let server = Server::start();
     let mut client = server.connect();
     let overview = client.ask("GET", "/v1/cluster", "", "");
-    assert_eq!(overview.json()["summary"], "All 4 workers up, every partition has a primary");
+    let overview = overview.json();
+    assert_eq!(overview["summary"], "All 4 workers up, every partition has a primary");
+    assert_eq!(overview["partitions"]["in_sync"], json!({ "1": 1_024 }));
+    assert_eq!(overview["findings"], json!([]));
     assert_eq!(
         client.ask("GET", "/v1/workers", "", "").json()["workers"][3]["partitions_led"],
         256
@@ -368,6 +371,7 @@ fn the_cluster_can_be_asked() {
     // redis-server's CLUSTER KEYSLOT foo; 12182 / 16 = partition 761 = 4 * 190 + 1.
     assert_eq!((&located["slot"], &located["literal"]), (&json!(12_182), &json!("6713199")));
     assert_eq!((&located["partition"]["number"], &located["worker"]), (&json!(761), &json!("w1")));
+    assert_eq!((&located["copies"], &located["wanted"]), (&json!(["w1"]), &json!(["w1"])));
     let map = client.ask("GET", "/v1/map", "", "");
     assert_eq!((map.json()["full"].as_bool(), map.header("etag")), (Some(true), Some("\"1.5\"")));
     assert_eq!(client.ask("GET", "/v1/map", "If-None-Match: \"1.5\"\r\n", "").status, 304);

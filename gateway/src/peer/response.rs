@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use firn_wire::exchange::{Sink, Ticket};
+use firn_wire::ids::PartitionId;
 use firn_wire::limits::{MESSAGE_BYTES_MAX, RESPONSE_BYTES_SOFT};
 use firn_wire::message::push_reply;
 use firn_wire::reply::{Failure, Reply};
@@ -17,17 +18,20 @@ pub(super) struct Response {
     head: Vec<u8>,
     /// What comes after.
     rest: Vec<Piece>,
-    /// Bytes of all of it that is here.
+    /// Bytes of all of it that is in memory.
     length: usize,
     /// Replies and tickets so far.
     count: usize,
+    /// What the next ask is for.
+    partition: PartitionId,
     /// Whether the last ask was refused.
     is_refused: bool,
 }
 
 enum Piece {
     Bytes(Vec<u8>),
-    Ticket(Ticket),
+    /// Its reply, for a partition, and how much of it is counted already.
+    Ticket(PartitionId, usize, Ticket),
 }
 
 /// A response with all its replies, or one that waits.
@@ -36,10 +40,28 @@ pub(super) enum Ended<Rest> {
     Waits(Rest),
 }
 
+/// A response that had to wait.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    pub(super) bytes: Vec<u8>,
+    /// Partitions of asks that were refused in the end.
+    pub(super) refused: Vec<PartitionId>,
+}
+
 impl Response {
     /// Whether it should take no more.
     pub(super) fn is_long(&self) -> bool {
         self.length >= RESPONSE_BYTES_SOFT
+    }
+
+    /// Bytes of it that are in memory.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Names the partition of the next ask.
+    pub(super) fn begin(&mut self, partition: PartitionId) {
+        self.partition = partition;
     }
 
     /// Whether the last ask was refused as not to be answered here now.
@@ -50,9 +72,8 @@ impl Response {
     /// Takes the reply to the next ask.
     pub(super) fn push(&mut self, reply: &Reply<'_>) {
         self.count += 1;
-        self.is_refused =
-            matches!(reply, Reply::Failed(Failure::Moved(_) | Failure::NotHereYet(_)));
-        if let Some(Piece::Ticket(_)) = self.rest.last() {
+        self.is_refused = refuses(reply);
+        if let Some(Piece::Ticket(..)) = self.rest.last() {
             self.rest.push(Piece::Bytes(Vec::new()));
         }
         let out = match self.rest.last_mut() {
@@ -65,32 +86,49 @@ impl Response {
     }
 
     /// The response once each of `asks` has its reply or ticket.
-    pub(super) fn end(self, asks: usize) -> Ended<impl Future<Output = Vec<u8>> + Send + 'static> {
+    pub(super) fn end(self, asks: usize) -> Ended<impl Future<Output = Late> + Send + 'static> {
         assert_eq!(self.count, asks, "every ask has a reply or a ticket");
-        let Self { mut head, rest, mut length, .. } = self;
-        if rest.is_empty() {
-            return Ended::Ready(head);
+        if self.rest.is_empty() {
+            return Ended::Ready(self.head);
         }
-        Ended::Waits(async move {
-            for piece in rest {
-                match piece {
-                    Piece::Bytes(bytes) => head.extend_from_slice(&bytes),
-                    Piece::Ticket(ticket) => {
-                        let reply = ticket.await;
-                        let bytes = reply.as_bytes().len();
-                        if length + bytes > MESSAGE_BYTES_MAX - FAILURES_BYTES {
-                            // It came late and is long: there is no room for what came of it.
-                            push_reply(&mut head, &Failure::Unknown.into());
-                        } else {
-                            push_reply(&mut head, &reply.view());
-                            length += bytes;
-                        }
+        let late = Late { bytes: self.head, refused: Vec::new() };
+        Ended::Waits(late.fill(self.rest, self.length))
+    }
+}
+
+impl Late {
+    /// Waits for what is still to come. `length`: bytes that are in memory.
+    async fn fill(mut self, rest: Vec<Piece>, mut length: usize) -> Self {
+        for piece in rest {
+            match piece {
+                Piece::Bytes(bytes) => self.bytes.extend_from_slice(&bytes),
+                Piece::Ticket(partition, counted, ticket) => {
+                    let reply = ticket.await;
+                    length += reply.as_bytes().len().saturating_sub(counted);
+                    if length > MESSAGE_BYTES_MAX - FAILURES_BYTES {
+                        length -= reply.as_bytes().len().max(counted);
+                        // It came late and is long: there is no room for what came of it.
+                        push_reply(&mut self.bytes, &Failure::Unknown.into());
+                    } else {
+                        self.push(partition, &reply.view());
                     }
                 }
             }
-            head
-        })
+        }
+        self
     }
+
+    fn push(&mut self, partition: PartitionId, reply: &Reply<'_>) {
+        if refuses(reply) {
+            self.refused.push(partition);
+        }
+        push_reply(&mut self.bytes, reply);
+    }
+}
+
+/// Whether an ask was refused as not to be answered here now.
+fn refuses(reply: &Reply<'_>) -> bool {
+    matches!(reply, Reply::Failed(Failure::Moved(_) | Failure::NotHereYet(_)))
 }
 
 /// For one ask at a time: its slot is always 0.
@@ -101,10 +139,15 @@ impl Sink for Response {
     }
 
     fn wait(&mut self, slot: usize, ticket: Ticket) {
+        self.hold(slot, 0, ticket);
+    }
+
+    fn hold(&mut self, slot: usize, bytes: usize, ticket: Ticket) {
         assert_eq!(slot, 0, "one ask at a time");
         self.count += 1;
+        self.length += bytes;
         self.is_refused = false;
-        self.rest.push(Piece::Ticket(ticket));
+        self.rest.push(Piece::Ticket(self.partition, bytes, ticket));
     }
 }
 
@@ -122,9 +165,33 @@ mod tests {
         response.put(0, Reply::Count(2));
         response.put(0, Reply::Count(3));
         let Ended::Waits(rest) = response.end(4) else { panic!("there is a ticket") };
-        let got = read_response(&rest.await.into()).unwrap();
+        let got = read_response(&rest.await.bytes.into()).unwrap();
         let want = [0, 1, 2, 3].map(Reply::Count);
         assert!(got.iter().map(ReplyBuf::view).eq(want), "{got:?}");
+    }
+
+    /// A reply that was held comes to a refusal in the end: what its stream asks next must not overtake it.
+    #[tokio::test]
+    async fn what_is_refused_late_is_named() {
+        let mut response = Response::default();
+        let [kept, lost] = [1, 2].map(|number| PartitionId { number, ..Default::default() });
+        for (partition, reply) in
+            [(kept, Reply::Nil), (lost, Failure::NotHereYet(lost).into()), (kept, Reply::Nil)]
+        {
+            response.begin(partition);
+            let reply = ReplyBuf::new(&reply);
+            response.hold(0, 1, Box::pin(async { reply }));
+            assert!(!response.is_refused(), "nobody knows yet");
+        }
+        let Ended::Waits(rest) = response.end(3) else { panic!("there are tickets") };
+        assert_eq!(rest.await.refused, [lost]);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_counts() {
+        let mut response = Response::default();
+        response.hold(0, RESPONSE_BYTES_SOFT, Box::pin(std::future::pending()));
+        assert!(response.is_long());
     }
 
     #[test]

@@ -13,7 +13,8 @@ use super::spec::{
 };
 use super::words::Words;
 use super::{
-    client, command, config, expiry, greeting, info, keys, object, scan, strings, transaction,
+    client, command, config, expiry, greeting, info, keys, object, replication, scan, strings,
+    transaction,
 };
 
 const fn key(first: u8, flags: &'static [&'static str]) -> KeySpec {
@@ -148,6 +149,10 @@ pub(super) static COMMANDS: Commands<Handler> = Commands::new(&[
         .doc("6.2.0", "brings this connection back to its start"),
     connection("select", 2, greeting::select, AT_ANY_TIME | FAST | CHANGES)
         .doc("1.0.0", "changes the database: number n is the table dbn, 0 is default"),
+    // Redis counts it among the generic ones, and puts it into the category of connections.
+    connection("wait", 3, replication::wait, NOSCRIPT)
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .doc("3.0.0", "on how many copies beside the primary's every answered write is"),
     server("config", -2, no_subcommand, CONTAINER).doc("2.0.0", "about settings"),
     server("config|get", -3, config::get, ADMIN | NOSCRIPT | AT_ANY_TIME)
         .doc("2.0.0", "settings whose names match"),

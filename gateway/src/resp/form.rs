@@ -265,6 +265,11 @@ pub(super) fn write_failure(failure: &Failure<'_>, out: &mut Vec<u8>) {
         Failure::MemoryFull { .. } => format!("OOM {failure}"),
         Failure::Denied(_) => format!("NOPERM {failure}"),
         Failure::Unknown => format!("UNKNOWN {failure}"),
+        // Redis' own words for `min-replicas-to-write`, and the prefix its clients know.
+        Failure::TooFewCopies { .. } => {
+            format!("NOREPLICAS Not enough good replicas to write: {failure}")
+        }
+        Failure::LogFull(_) => format!("TRYAGAIN {failure}"),
         Failure::Moved(_)
         | Failure::NotHereYet(_)
         | Failure::Unavailable(_)
@@ -276,4 +281,25 @@ pub(super) fn write_failure(failure: &Failure<'_>, out: &mut Vec<u8>) {
         | Failure::TableExists => format!("ERR {failure}"),
     };
     write::error(out, text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients of Redis go by the first word: they know both of these, and that nothing was done.
+    #[test]
+    fn missing_and_slow_copies_have_words_that_clients_know() {
+        let few = Failure::TooFewCopies { partition: Default::default(), in_sync: 1, needed: 2 };
+        let cases = [
+            (few, "-NOREPLICAS Not enough good replicas to write: "),
+            (Failure::LogFull(Default::default()), "-TRYAGAIN the log is full"),
+            (Failure::Unknown, "-UNKNOWN "),
+        ];
+        for (failure, start) in cases {
+            let mut out = Vec::new();
+            write_failure(&failure, &mut out);
+            assert!(out.starts_with(start.as_bytes()), "{failure}");
+        }
+    }
 }

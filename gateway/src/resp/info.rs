@@ -10,6 +10,7 @@ use super::conversation::Conversation;
 use super::greeting::REDIS_VERSION;
 use super::plan::{Plan, Steps};
 use super::refusal::Refusal;
+use super::replication::followers;
 use super::sections::{Section, Sections};
 use super::words::Words;
 use super::write;
@@ -43,7 +44,10 @@ impl Conversation {
                 Section::Clients => self.clients(),
                 Section::Memory => memory(&about),
                 Section::Persistence => lines(&[("loading", "0"), ("aof_enabled", "0")]),
-                Section::Replication => lines(&[("role", "master"), ("connected_slaves", "0")]),
+                Section::Replication => {
+                    let followers = followers(&self.execute.map(), &about.name).to_string();
+                    lines(&[("role", "master"), ("connected_slaves", &followers)])
+                }
                 Section::Cluster => lines(&[("cluster_enabled", "0")]),
                 Section::Keyspace => keyspace(&counts),
                 Section::Stats | Section::Cpu | Section::Modules | Section::ErrorStats => {

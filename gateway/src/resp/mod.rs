@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`parse`] (and `inline`) turns bytes into `words`, `dispatch` finds their row in the table of `commands`
 //! (its rows are of `spec`, `lookup` searches it), whose handler (in `strings`, `keys`, `expiry`, `scan`, `object`,
-//! `greeting`, `client`, `command`, `config`, `info` or `transaction`, with `options`, `sections` and `number`) makes a
+//! `greeting`, `client`, `command`, `config`, `info`, `replication` or `transaction`, with `options`, `sections` and `number`) makes a
 //! `plan` or a `refusal`, `protocol` hands it to the connection's loop, and `form` writes the store's reply with `write`.
 //! `conversation` is what a connection remembers, [`queue`] what its MULTI has queued, which `exec` runs; `clients` is
 //! the list of connections.
@@ -33,6 +33,7 @@ mod plan;
 mod protocol;
 pub mod queue;
 mod refusal;
+mod replication;
 pub mod scan;
 mod sections;
 mod spec;

@@ -1,6 +1,6 @@
 //! Random requests of tiers 0 and 1, each with what of its reply must be equal.
 
-use super::random::Choices;
+use firn_tests::Choices;
 
 /// What must be equal of two replies; everything, where nothing is said. docs/PROTOCOL.md names these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

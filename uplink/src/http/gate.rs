@@ -24,7 +24,7 @@ const BODY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the gate knows.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     secret: Secret,
     nonces: Nonces,
     /// Without a secret and on loopback only: a browser can be made to send requests here under any host name (DNS
@@ -44,7 +44,7 @@ pub(super) struct Passed {
 }
 
 impl Gate {
-    pub(super) fn new(secret: Secret, address: SocketAddr) -> Self {
+    pub(crate) fn new(secret: Secret, address: SocketAddr) -> Self {
         let only_local_hosts = !secret.is_set() && address.ip().is_loopback();
         Self { secret, nonces: Nonces::default(), only_local_hosts }
     }

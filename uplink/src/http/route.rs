@@ -24,6 +24,14 @@ pub(super) enum Route {
     Drain(WorkerName),
     /// `DELETE /v1/workers/{name}`.
     Forget(WorkerName),
+    /// `POST /v1/recover`.
+    Recover,
+    /// `GET /v1/movement`.
+    Movement,
+    /// `GET /v1/settings`.
+    Settings,
+    /// `PATCH /v1/settings`.
+    AlterSettings,
     /// `GET /v1/map`.
     Map,
     /// `POST /v1/map/changes`.
@@ -67,6 +75,10 @@ impl Route {
             (["v1", "workers", name, "heartbeat"], "POST") => worker(name).map(Self::Beat),
             (["v1", "workers", name, "drain"], "POST") => worker(name).map(Self::Drain),
             (["v1", "workers", name], "DELETE") => worker(name).map(Self::Forget),
+            (["v1", "recover"], "POST") => Ok(Self::Recover),
+            (["v1", "movement"], "GET") => Ok(Self::Movement),
+            (["v1", "settings"], "GET") => Ok(Self::Settings),
+            (["v1", "settings"], "PATCH") => Ok(Self::AlterSettings),
             (["v1", "map"], "GET") => Ok(Self::Map),
             (["v1", "map", "changes"], "POST") => Ok(Self::Changes),
             (["v1", "tables"], "GET") => Ok(Self::Tables),
@@ -89,6 +101,8 @@ impl Route {
             self,
             Self::Register
                 | Self::Beat(_)
+                | Self::Recover
+                | Self::AlterSettings
                 | Self::Changes
                 | Self::CreateTable(_)
                 | Self::AlterTable(_)
@@ -107,7 +121,11 @@ impl Route {
 /// The methods of a path; None where there is no such path.
 fn methods(segments: &[&str]) -> Option<&'static str> {
     match segments {
-        ["livez" | "readyz" | "metrics"] | ["v1", "cluster" | "map" | "tables"] => Some("GET"),
+        ["livez" | "readyz" | "metrics"] | ["v1", "cluster" | "map" | "movement" | "tables"] => {
+            Some("GET")
+        }
+        ["v1", "settings"] => Some("GET, PATCH"),
+        ["v1", "recover"] => Some("POST"),
         ["v1", "workers"] => Some("GET, POST"),
         ["v1", "workers", _, "heartbeat" | "drain"] | ["v1", "map", "changes"] => Some("POST"),
         ["v1", "workers", _] => Some("DELETE"),
@@ -142,6 +160,9 @@ mod tests {
             ("/v1/workers/w1", "DELETE"),
             ("/v1/workers/w1/heartbeat", "POST"),
             ("/v1/workers/w1/drain", "POST"),
+            ("/v1/recover", "POST"),
+            ("/v1/movement", "GET"),
+            ("/v1/settings", "GET, PATCH"),
             ("/v1/tables", "GET"),
             ("/v1/tables/t", "GET, PUT, PATCH, DELETE"),
         ];

@@ -12,9 +12,11 @@ struct Places {
     members: usize,
 }
 
-/// New wanted places from those held. Workers that are no members lose theirs.
+/// New wanted places from those held. Workers that are no members lose theirs. While members leave nothing is balanced:
+/// what they had is handed over to whom has it already, and comes back with them or is dealt out once they are away.
 pub(super) fn replan(
     members: &[&WorkerName],
+    leaves: &[bool],
     copies: usize,
     held: &[&[WorkerName]],
 ) -> Vec<Vec<WorkerName>> {
@@ -28,7 +30,9 @@ pub(super) fn replan(
         rows.push(wanted.iter().filter_map(place_of).collect());
     }
     let mut places = Places { rows, members: members.len() };
-    if !members.is_empty() {
+    if leaves.contains(&true) && leaves.contains(&false) {
+        places.ease(copies, leaves);
+    } else if !members.is_empty() {
         places.balance_primaries(orphans);
         places.fill(copies);
         places.balance_backups();
@@ -47,6 +51,7 @@ impl Places {
             leads[row[0]] += 1;
         }
         let quota = self.quotas(&leads);
+        self.promote_backups(&mut leads, &quota, &is_orphan);
         for (partition, row) in self.rows.iter().enumerate().rev() {
             if !is_orphan[partition] && leads[row[0]] > quota[row[0]] {
                 leads[row[0]] -= 1;
@@ -65,6 +70,20 @@ impl Places {
         }
     }
 
+    /// Lets backups lead where the primary leads too many and they too few: they have the data already.
+    fn promote_backups(&mut self, leads: &mut [usize], quota: &[usize], is_orphan: &[bool]) {
+        let led = self.rows.iter_mut().zip(is_orphan).filter(|(_, orphan)| !**orphan);
+        for (row, _) in led.filter(|(row, _)| row.len() > 1) {
+            let may_take_over = |place: &usize| leads[*place] < quota[*place];
+            let Some(backup) = row[1..].iter().position(may_take_over) else { continue };
+            if leads[row[0]] > quota[row[0]] {
+                leads[row[0]] -= 1;
+                row.swap(0, backup + 1);
+                leads[row[0]] += 1;
+            }
+        }
+    }
+
     /// How many partitions each worker shall lead. Those who lead most get the ones that do not divide: fewest moves.
     fn quotas(&self, leads: &[usize]) -> Vec<usize> {
         let (each, over) = (self.rows.len() / self.members, self.rows.len() % self.members);
@@ -79,6 +98,26 @@ impl Places {
         let mut loads = vec![0; self.members];
         self.rows.iter().flatten().for_each(|place| loads[*place] += 1);
         loads
+    }
+
+    /// Puts members that leave behind those that stay. A row that is short, or has nobody who stays, is filled with those
+    /// who have least.
+    fn ease(&mut self, copies: usize, leaves: &[bool]) {
+        let staying = leaves.iter().filter(|leaves| !**leaves).count();
+        let mut loads = self.loads();
+        for row in &mut self.rows {
+            row.sort_by_key(|place| leaves[*place]);
+            let mut stay = row.iter().filter(|place| !leaves[**place]).count();
+            while stay < staying && (stay == 0 || row.len() < copies) {
+                let others =
+                    (0..loads.len()).filter(|place| !leaves[*place] && !row.contains(place));
+                let least = others.min_by_key(|place| loads[*place]);
+                let least = least.expect("fewer than all who stay are in the row");
+                loads[least] += 1;
+                row.insert(stay, least);
+                stay += 1;
+            }
+        }
     }
 
     /// Cuts rows to `copies` and fills short ones with those who have least.
@@ -133,6 +172,11 @@ mod tests {
         format!("w{i}").parse().unwrap()
     }
 
+    /// Nobody leaves.
+    fn stay(members: &[&WorkerName]) -> Vec<bool> {
+        vec![false; members.len()]
+    }
+
     /// The sizes of the sets of partitions the members lead.
     fn leads(members: &[WorkerName], rows: &[Vec<WorkerName>]) -> Vec<usize> {
         members.iter().map(|member| rows.iter().filter(|row| row[0] == *member).count()).collect()
@@ -162,8 +206,8 @@ mod tests {
                 let members: Vec<WorkerName> = membership.iter().map(|i| name(*i)).collect();
                 let borrowed: Vec<&WorkerName> = members.iter().collect();
                 let held: Vec<&[WorkerName]> = rows.iter().map(Vec::as_slice).collect();
-                let planned = replan(&borrowed, copies, &held);
-                prop_assert_eq!(&planned, &replan(&borrowed, copies, &held), "the same input");
+                let planned = replan(&borrowed, &stay(&borrowed), copies, &held);
+                prop_assert_eq!(&planned, &replan(&borrowed, &stay(&borrowed), copies, &held), "the same input");
 
                 let counts = leads(&members, &planned);
                 let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
@@ -187,9 +231,39 @@ mod tests {
             let members: Vec<WorkerName> = (0..n).map(name).collect();
             let borrowed: Vec<&WorkerName> = members.iter().collect();
             let empty: Vec<&[WorkerName]> = vec![&[]; partitions];
-            let first = replan(&borrowed, copies, &empty);
+            let first = replan(&borrowed, &stay(&borrowed), copies, &empty);
             let held: Vec<&[WorkerName]> = first.iter().map(Vec::as_slice).collect();
-            prop_assert_eq!(replan(&borrowed, copies, &held), first);
+            prop_assert_eq!(replan(&borrowed, &stay(&borrowed), copies, &held), first);
+        }
+
+        /// A rolling restart: each member leaves and comes back. Nothing is copied when it leaves, and hardly anything when
+        /// it comes back: to move the fewest primaries, one may go to a worker that has no copy.
+        #[test]
+        fn who_leaves_and_comes_back_costs_hardly_a_copy(partitions in 1usize..100, n in 2usize..7, copies in 2usize..4) {
+            let members: Vec<WorkerName> = (0..n).map(name).collect();
+            let borrowed: Vec<&WorkerName> = members.iter().collect();
+            let empty: Vec<&[WorkerName]> = vec![&[]; partitions];
+            let mut rows = replan(&borrowed, &stay(&borrowed), copies, &empty);
+            for leaver in 0..n {
+                let leaves: Vec<bool> = (0..n).map(|place| place == leaver).collect();
+                let held: Vec<&[WorkerName]> = rows.iter().map(Vec::as_slice).collect();
+                let eased = replan(&borrowed, &leaves, copies, &held);
+                prop_assert!(eased.iter().all(|row| row[0] != members[leaver]));
+                let held: Vec<&[WorkerName]> = eased.iter().map(Vec::as_slice).collect();
+                prop_assert_eq!(&eased, &replan(&borrowed, &leaves, copies, &held));
+                let back = replan(&borrowed, &stay(&borrowed), copies, &held);
+                let mut copied = 0;
+                for ((old, away), new) in rows.iter().zip(&eased).zip(&back) {
+                    let set = |row: &[WorkerName]| row.iter().cloned().collect::<BTreeSet<_>>();
+                    prop_assert_eq!(set(old), set(away));
+                    copied += usize::from(set(away) != set(new));
+                }
+                prop_assert!(copied <= n, "{copied} of {partitions}");
+                let counts = leads(&members, &back);
+                let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+                prop_assert!(most - least <= 1, "{:?}", counts);
+                rows = back;
+            }
         }
     }
 }

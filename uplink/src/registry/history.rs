@@ -12,6 +12,8 @@ const REMOVALS_MAX: usize = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Gone {
     Worker(WorkerName),
+    /// Seats from this number on.
+    Seats(u16),
     Table(TableId),
 }
 
@@ -35,6 +37,10 @@ impl History {
 
     pub(super) fn worker_gone(&mut self, version: MapVersion, name: WorkerName) {
         self.push(version, Gone::Worker(name));
+    }
+
+    pub(super) fn seats_gone(&mut self, version: MapVersion, from: u16) {
+        self.push(version, Gone::Seats(from));
     }
 
     pub(super) fn table_gone(&mut self, version: MapVersion, id: TableId) {
@@ -74,13 +80,18 @@ impl History {
         })
     }
 
-    /// Removals after a version. A worker that has come back under its name is not gone.
+    /// Removals after a version. A worker that has come back under its name is not gone. A seat that has is: its row is as
+    /// new as whatever else changed since.
     fn removed(&self, map: &Map, from: MapVersion) -> Removed {
         let mut removed = Removed::default();
         for (_, gone) in self.gone.iter().filter(|(version, _)| *version > from) {
             match gone {
                 Gone::Worker(name) if map.workers.iter().any(|row| row.name == *name) => {}
                 Gone::Worker(name) => removed.workers.push(name.clone()),
+                Gone::Seats(first) => {
+                    let before = removed.seats_from.unwrap_or(*first);
+                    removed.seats_from = Some(before.min(*first));
+                }
                 Gone::Table(id) => removed.tables.push(*id),
             }
         }

@@ -33,6 +33,14 @@ pub enum RefusalKind {
     FixedPolicy,
     /// The worker is needed, or alive.
     StillInUse,
+    /// A setting breaks a rule.
+    BadSetting,
+    /// This setting does not change online.
+    FixedSetting,
+    /// Data would be lost, and nobody has said that it may be.
+    DataLoss,
+    /// No worker is there to take what must be taken.
+    NobodyUp,
 }
 
 impl RefusalKind {
@@ -54,15 +62,19 @@ impl RefusalKind {
             Self::BadPolicy => "bad-policy",
             Self::FixedPolicy => "fixed-policy",
             Self::StillInUse => "still-in-use",
+            Self::BadSetting => "bad-setting",
+            Self::FixedSetting => "fixed-setting",
+            Self::DataLoss => "data-loss",
+            Self::NobodyUp => "nobody-up",
         }
     }
 
     /// The HTTP status it is answered with.
     pub fn status(self) -> u16 {
         match self {
-            Self::BadWorker | Self::BadPolicy => 400,
+            Self::BadWorker | Self::BadPolicy | Self::BadSetting | Self::DataLoss => 400,
             Self::UnknownWorker | Self::NoSuchTable => 404,
-            Self::NoMapYet => 503,
+            Self::NoMapYet | Self::NobodyUp => 503,
             _ => 409,
         }
     }

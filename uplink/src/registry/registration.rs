@@ -11,6 +11,7 @@ use firn_wire::registry::{Heartbeat, Register, Registered};
 
 use super::members::Heard;
 use super::{Answer, Refusal, RefusalKind, Registry, add_group};
+use crate::plan::Absences;
 
 /// Protocols one worker may have addresses for.
 const ADDRESSES_MAX: usize = 16;
@@ -50,6 +51,8 @@ impl Registry {
             Err(new) => map.workers.insert(new, row),
         }
         self.publish_when_all_are_there();
+        // At once, so that no plan is made any more without who is back.
+        self.review_absences(now_ms);
         Ok(self.registered(true))
     }
 
@@ -66,7 +69,7 @@ impl Registry {
         self.beat(
             now_ms,
             &asked.name,
-            &Heartbeat { incarnation: asked.incarnation, goodbye: false },
+            &Heartbeat { incarnation: asked.incarnation, goodbye: false, leaving: false },
         )?;
         Ok(self.registered(false))
     }
@@ -118,8 +121,10 @@ impl Registry {
     /// A name whose last run may still live is not given to another.
     fn check_name_is_free(&self, now_ms: u64, row: &WorkerRow) -> Result<(), Refusal> {
         let Some(Heard::At(heard_ms)) = self.heard.get(&row.name) else { return Ok(()) };
-        let free_at_ms = heard_ms + self.map().settings.worker_lease_ms;
-        if row.state == WorkerState::Down || now_ms >= free_at_ms {
+        let settings = &self.map().settings;
+        // Also longer than what other workers may have granted that run, so that no lease of it lives.
+        let free_at_ms = heard_ms + settings.worker_lease_ms.max(settings.replication.grant_ms);
+        if now_ms >= free_at_ms {
             return Ok(());
         }
         let left_ms = free_at_ms - now_ms;
@@ -168,7 +173,7 @@ impl Registry {
         let version = map.version;
         map.workers.iter_mut().for_each(|row| row.rev = version);
         map.seats = seats(&map.workers, version);
-        add_group(map, version, map.settings.copies, GroupRule::Keys);
+        add_group(map, version, &Absences::default(), map.settings.copies, GroupRule::Keys);
         add_first_tables(map, version);
         self.state.next_table = TableId(FIRST_TABLES);
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::registration::FIRST_TABLES;
 use super::{Answer, Refusal, RefusalKind, Registry, add_group};
+use crate::plan::Absences;
 use crate::settings::COPIES_MAX;
 
 impl Registry {
@@ -32,9 +33,10 @@ impl Registry {
         let first_byte = first_byte.unwrap_or(name.as_str().as_bytes()[0]);
         let id = self.state.next_table;
         self.state.next_table = TableId(id.0 + 1);
+        let absences = self.absences.clone();
         let (map, version) = self.change();
         let pinned = range_of(map, &policy, first_byte);
-        let group = group_for(map, version, &policy, pinned.is_some());
+        let group = group_for(map, version, &absences, &policy, pinned.is_some());
         map.tables.push(TableRow { id, name, group, pinned, policy, rev: version });
         let place = map.tables.len() - 1;
         Ok(self.table_made(place, true))
@@ -102,13 +104,19 @@ fn range_of(map: &Map, policy: &TablePolicy, first_byte: u8) -> Option<u16> {
 }
 
 /// The group of a policy; it appears with its first table.
-fn group_for(map: &mut Map, version: MapVersion, policy: &TablePolicy, pinned: bool) -> GroupId {
+fn group_for(
+    map: &mut Map,
+    version: MapVersion,
+    absences: &Absences,
+    policy: &TablePolicy,
+    pinned: bool,
+) -> GroupId {
     let copies = policy.copies.unwrap_or(map.settings.copies);
     let rule = if pinned { GroupRule::NameRanges } else { GroupRule::Keys };
     let found = map.groups.iter().find(|group| group.copies == copies && group.rule == rule);
     match found {
         Some(group) => group.id,
-        None => add_group(map, version, copies, rule),
+        None => add_group(map, version, absences, copies, rule),
     }
 }
 

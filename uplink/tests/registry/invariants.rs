@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use firn_client::delta::merge;
 use firn_uplink::registry::History;
-use firn_wire::ids::MapVersion;
-use firn_wire::map::{Map, MapIndex};
+use firn_wire::ids::{Epoch, MapVersion, PartitionId, WorkerId};
+use firn_wire::map::{Map, MapIndex, WorkerState};
 
 /// Of one step.
 pub(crate) fn check_step(before: &Map, after: &Map) {
@@ -35,6 +35,7 @@ pub(crate) fn check_step(before: &Map, after: &Map) {
     );
     check_ids(before, after);
     check_partitions(before, after);
+    check_seats(after);
     MapIndex::new(after.clone()).expect("every map is one");
 }
 
@@ -76,12 +77,48 @@ fn check_partitions(before: &Map, after: &Map) {
         assert!(row.isr.contains(primary), "{row:?}");
         assert!(row.epoch.0 >= 1, "{row:?}");
         let wanted: BTreeSet<_> = row.wanted.iter().collect();
-        let copies = usize::from(copies[&row.id.group]).min(after.seats.len());
-        assert_eq!((wanted.len(), row.wanted.len()), (copies, copies), "{row:?}");
+        let copies = usize::from(copies[&row.id.group]);
+        let seated = after.seats.iter().filter(|seat| seat.worker.is_some()).count();
+        assert_eq!(wanted.len(), row.wanted.len(), "somebody is wanted twice: {row:?}");
+        // One more than the copies where all who have them leave.
+        assert!((1..=seated.min(copies + 1)).contains(&wanted.len()), "{row:?}");
+        let names: BTreeSet<_> = row.isr.iter().map(|id| &id.name).collect();
+        assert_eq!(names.len(), row.isr.len(), "somebody is in sync twice: {row:?}");
     }
     for (old, new) in before.partitions.iter().zip(&after.partitions) {
         let raised = if old.primary == new.primary { 0 } else { 1 };
         assert_eq!(new.epoch.0, old.epoch.0 + raised, "from {old:?} to {new:?}");
+        assert!(!new.released || new.released == old.released || raised == 1, "{new:?}");
+    }
+}
+
+fn check_seats(map: &Map) {
+    let seated: Vec<_> = map.seats.iter().filter_map(|seat| seat.worker.as_ref()).collect();
+    let apart: BTreeSet<_> = seated.iter().collect();
+    assert_eq!(apart.len(), seated.len(), "somebody sits twice: {seated:?}");
+    assert!(map.seats.last().is_none_or(|seat| seat.worker.is_some()), "a vacant seat at the end");
+    assert_eq!(seated.is_empty(), map.version == MapVersion::default(), "{:?}", map.seats);
+    for row in map.workers.iter().filter(|row| row.state == WorkerState::Draining) {
+        assert!(!seated.contains(&&row.name), "{} is drained and sits", row.name);
+    }
+    let known: BTreeSet<_> = map.workers.iter().map(|row| &row.name).collect();
+    let wanted = map.partitions.iter().flat_map(|row| &row.wanted);
+    for name in seated.iter().copied().chain(wanted) {
+        assert!(known.contains(name), "{name} sits or is wanted and is not registered");
+    }
+}
+
+/// Of all maps ever published: one primary per partition and epoch, and no row that goes back.
+#[derive(Debug, Default)]
+pub(crate) struct Reigns(BTreeMap<(PartitionId, Epoch), WorkerId>);
+
+impl Reigns {
+    pub(crate) fn check(&mut self, map: &Map) {
+        for row in &map.partitions {
+            let primary = row.primary.clone().expect("a partition has a primary");
+            let first = self.0.entry((row.id, row.epoch)).or_insert_with(|| primary.clone());
+            assert_eq!(*first, primary, "two primaries of {} in epoch {}", row.id, row.epoch.0);
+        }
     }
 }
 

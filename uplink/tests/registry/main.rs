@@ -8,4 +8,5 @@ mod invariants;
 mod properties;
 mod script;
 mod show;
+mod workers;
 mod world;

@@ -1,20 +1,31 @@
 //! Random events; the world checks the invariants after each.
 
-use firn_uplink::registry::Event;
-use firn_uplink::settings::Wishes;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firn_uplink::registry::{Answer, Event, Refusal};
+use firn_uplink::settings::{Rehoming, ReplicationWishes, Wishes};
 use firn_wire::ids::{ClusterId, Epoch, Incarnation, MapVersion, WorkerId, WorkerName};
-use firn_wire::map::{GroupRule, Placement, TablePolicy};
-use firn_wire::registry::{Heartbeat, Proposal, Register, Verdict};
+use firn_wire::map::{GroupRule, Map, Placement, TablePolicy, WorkerRow};
+use firn_wire::registry::{Heartbeat, Proposal, Recover, Register, Verdict};
+use firn_wire::status::{Roll, Status};
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::workers;
 use crate::world::{CLUSTER, World};
 
 /// What may happen; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
 enum Happening {
     Register { name: u8, run: u8, port: u8, other_cluster: bool },
-    Beat { name: u8, run: u8, goodbye: bool },
+    Beat { name: u8, run: u8, goodbye: bool, leaving: bool },
+    Propose { by: u8, partition: u8, old_rev: bool, next: bool, primary: u8, isr: Vec<u8> },
+    MoveAll,
+    Drain { name: u8 },
+    Recover { accept: bool, name: Option<u8> },
+    Patch { replace_ms: u16 },
+    Woken,
     Claim { by: u8, run: u8, partition: u8, honest: bool },
     ClaimAll { by: u8 },
     Create { table: u8, copies: Option<u8>, by_name: bool, first_byte: Option<u8> },
@@ -30,12 +41,23 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (0..6u8, 0..6u8, 0..8u8, prop::bool::weighted(0.05))
             .prop_map(|(name, run, port, other_cluster)| Register { name, run, port, other_cluster }),
-        4 => (0..6u8, 0..6u8, prop::bool::weighted(0.3))
-            .prop_map(|(name, run, goodbye)| Beat { name, run, goodbye }),
+        4 => (0..6u8, 0..6u8, prop::bool::weighted(0.3), prop::bool::weighted(0.2))
+            .prop_map(|(name, run, goodbye, leaving)| Beat { name, run, goodbye, leaving }),
+        6 => (0..6u8, any::<u8>(), prop::bool::weighted(0.1), any::<bool>(), 0..6u8,
+                proptest::collection::vec(0..6u8, 0..4))
+            .prop_map(|(by, partition, old_rev, next, primary, isr)| {
+                Propose { by, partition, old_rev, next, primary, isr }
+            }),
+        2 => Just(MoveAll),
+        1 => (0..6u8).prop_map(|name| Drain { name }),
+        1 => (any::<bool>(), proptest::option::of(0..6u8))
+            .prop_map(|(accept, name)| Recover { accept, name }),
+        1 => (0..2_000u16).prop_map(|replace_ms| Patch { replace_ms }),
+        1 => Just(Woken),
         3 => (0..6u8, 0..6u8, any::<u8>(), any::<bool>())
             .prop_map(|(by, run, partition, honest)| Claim { by, run, partition, honest }),
         3 => (0..6u8).prop_map(|by| ClaimAll { by }),
-        3 => (0..5u8, proptest::option::of(0..10u8), any::<bool>(), any::<Option<u8>>())
+        3 => (0..5u8, proptest::option::of(0..5u8), any::<bool>(), any::<Option<u8>>())
             .prop_map(|(table, copies, by_name, first_byte)| Create { table, copies, by_name, first_byte }),
         1 => (0..5u8, 0..3u16).prop_map(|(table, ttl_ms)| Alter { table, ttl_ms }),
         2 => (0..5u8).prop_map(|table| Drop { table }),
@@ -56,6 +78,58 @@ fn claim(world: &World, by: WorkerId, place: usize, honest: bool) -> Proposal {
     Proposal { by, partition: row.id, rev, epoch: Epoch(row.epoch.0 + 1), primary, isr }
 }
 
+fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    match value {
+        serde_json::Value::Object(members) => members,
+        other => panic!("{other} is no object"),
+    }
+}
+
+/// One proposal at most is applied on a rev, and one is only if it knows it.
+fn check_verdicts(before: &Map, event: &Event, answer: &Result<Answer, Refusal>) {
+    let (Event::Propose(proposals), Ok(Answer::Verdicts(verdicts))) = (event, answer) else {
+        return;
+    };
+    assert_eq!(proposals.len(), verdicts.len());
+    for (proposal, verdict) in proposals.iter().zip(verdicts) {
+        if let Verdict::Applied(version) = verdict {
+            let row = before.partitions.iter().find(|row| row.id == proposal.partition);
+            assert_eq!(row.map(|row| row.rev), Some(proposal.rev), "{proposal:?}");
+            assert!(*version > proposal.rev, "{proposal:?}");
+        }
+    }
+}
+
+/// Everyone who is registered runs again, and nobody leaves; those who lost everything claim it.
+fn all_come_back(world: &mut World, runs: &mut u64) {
+    world.now_ms += 10_000;
+    world.step(Event::Tick).unwrap();
+    let rows: Vec<(WorkerName, String)> = world
+        .registry
+        .map()
+        .workers
+        .iter()
+        .map(|row| (row.name.clone(), row.addresses["peer"].clone()))
+        .collect();
+    for (place, (name, _)) in rows.into_iter().enumerate() {
+        *runs += 1;
+        let addresses = [("peer".to_owned(), format!("back:{}", place + 1))].into();
+        let incarnation = Incarnation(*runs);
+        let register = Register { name, incarnation, addresses, shards: 1, cluster: None };
+        world.step(Event::Register(register)).unwrap();
+    }
+    // Newcomers wait for a second; silence of a lease would be too long.
+    for _ in 0..2 {
+        world.now_ms += 500;
+        let ids: Vec<WorkerId> = world.registry.map().workers.iter().map(WorkerRow::id).collect();
+        for WorkerId { name, incarnation } in ids {
+            let beat = Heartbeat { incarnation, goodbye: false, leaving: false };
+            world.step(Event::Beat(name, beat)).unwrap();
+        }
+        world.step(Event::Tick).unwrap();
+    }
+}
+
 /// The event of a happening, where there is one now.
 fn event(world: &mut World, happening: &Happening) -> Option<Event> {
     let run = |run: u8| Incarnation(u64::from(run) + 1);
@@ -67,9 +141,46 @@ fn event(world: &mut World, happening: &Happening) -> Option<Event> {
             shards: 4,
             cluster: other_cluster.then_some(ClusterId(CLUSTER.0 + 1)),
         }),
-        Happening::Beat { name, run: r, goodbye } => {
-            Event::Beat(worker(name), Heartbeat { incarnation: run(r), goodbye })
+        Happening::Beat { name, run: r, goodbye, leaving } => {
+            Event::Beat(worker(name), Heartbeat { incarnation: run(r), goodbye, leaving })
         }
+        Happening::Propose { by, partition, old_rev, next, primary, ref isr } => {
+            let map = world.registry.map();
+            let place = usize::from(partition).checked_rem(map.partitions.len())?;
+            let row = &map.partitions[place];
+            // The registered run where there is one, so that many of these apply.
+            let id = |name: u8| match map.workers.iter().find(|row| row.name == worker(name)) {
+                Some(row) => row.id(),
+                None => WorkerId { name: worker(name), incarnation: run(1) },
+            };
+            let rev = if old_rev { MapVersion::default() } else { row.rev };
+            let epoch = Epoch(row.epoch.0 + u32::from(next));
+            let primary = if next { id(primary) } else { row.primary.clone()? };
+            let isr = [primary.clone()].into_iter().chain(isr.iter().map(|name| id(*name)));
+            let isr = isr.collect();
+            Event::Propose(vec![Proposal {
+                by: id(by),
+                partition: row.id,
+                rev,
+                epoch,
+                primary,
+                isr,
+            }])
+        }
+        Happening::MoveAll => {
+            if world.registry.version() != MapVersion::default() {
+                workers::move_all(world);
+            }
+            return None;
+        }
+        Happening::Drain { name } => Event::Drain(worker(name)),
+        Happening::Recover { accept, name } => {
+            Event::Recover(Recover { accept_data_loss: accept, worker: name.map(worker) })
+        }
+        Happening::Patch { replace_ms } => Event::AlterSettings(object(
+            json!({ "replication": { "replace_after_ms": replace_ms } }),
+        )),
+        Happening::Woken => Event::Woken,
         Happening::Claim { by, run: r, partition, honest } => {
             let count = world.registry.map().partitions.len();
             let place = usize::from(partition).checked_rem(count)?;
@@ -92,9 +203,7 @@ fn event(world: &mut World, happening: &Happening) -> Option<Event> {
             first_byte,
         },
         Happening::Alter { table, ttl_ms } => {
-            let serde_json::Value::Object(patch) = json!({ "ttl_ms": ttl_ms }) else {
-                unreachable!()
-            };
+            let patch = object(json!({ "ttl_ms": ttl_ms }));
             Event::AlterTable(format!("t{table}").parse().unwrap(), patch)
         }
         Happening::Drop { table } => Event::DropTable(format!("t{table}").parse().unwrap()),
@@ -118,28 +227,57 @@ proptest! {
         expect in 1..4u16,
         copies in 1..4u8,
         sticky in any::<bool>(),
+        rehomes in any::<bool>(),
         happenings in proptest::collection::vec(happening(), 1..120),
     ) {
         let mut world = World::new(Wishes {
-            partitions: Some(8),
+            partitions: Some(4),
             copies: Some(copies),
             placement: Some(if sticky { Placement::Sticky } else { Placement::Modulo }),
             expect_workers: Some(expect),
-            worker_lease: Some(std::time::Duration::from_secs(1)),
+            worker_lease: Some(Duration::from_secs(1)),
+            replication: ReplicationWishes {
+                lease: Some(Duration::from_millis(800)),
+                grant: Some(Duration::from_millis(1_000)),
+                replace_after: Some(Duration::from_secs(1)),
+                forget_after: Some(Duration::from_secs(2)),
+                rehome_after: rehomes.then_some(Rehoming::After(Duration::from_secs(4))),
+                ..ReplicationWishes::default()
+            },
             ..Wishes::default()
         });
         for happening in &happenings {
             if let Some(event) = event(&mut world, happening) {
+                let before = Arc::clone(world.registry.map());
                 // Refusals are as good as any other outcome here.
-                let _ = world.step(event);
+                let answer = world.step(event.clone());
+                check_verdicts(&before, &event, &answer);
             }
         }
+        // Whatever has happened: once all are there again, everything comes to where it should be and stays there.
+        if world.registry.version() == MapVersion::default() {
+            return Ok(());
+        }
+        all_come_back(&mut world, &mut 1_000);
+        workers::claim_all(&mut world);
+        workers::move_all(&mut world);
+        let map = Arc::clone(world.registry.map());
+        let status = Status::of(&map);
+        prop_assert_eq!((status.unserved, status.moving), (0, 0), "{:?}", &status.findings);
+        for row in &map.partitions {
+            let group = map.groups.iter().find(|group| group.id == row.id.group).unwrap();
+            let copies = usize::from(group.copies).min(map.workers.len());
+            prop_assert_eq!(Roll::of(&map).copies(row), copies, "{:?}", row);
+        }
+        let settled = world.registry.version();
+        world.step(Event::Tick).unwrap();
+        prop_assert_eq!(world.registry.version(), settled);
     }
 
     /// However often workers restart, one claim brings everything back under the newest runs, and a second one nothing.
     #[test]
     fn restarted_workers_claim_what_they_led(restarts in proptest::collection::vec(0..3u8, 1..12)) {
-        let wishes = Wishes { partitions: Some(16), expect_workers: Some(3), ..Wishes::default() };
+        let wishes = Wishes { partitions: Some(16), copies: Some(1), expect_workers: Some(3), ..Wishes::default() };
         let mut world = World::new(wishes);
         let mut runs = [1u64; 3];
         let register = |world: &mut World, name: u8, run: u64| {
@@ -154,7 +292,7 @@ proptest! {
         }
         for name in restarts {
             let place = usize::from(name);
-            let goodbye = Heartbeat { incarnation: Incarnation(runs[place]), goodbye: true };
+            let goodbye = Heartbeat { incarnation: Incarnation(runs[place]), goodbye: true, leaving: false };
             world.step(Event::Beat(worker(name), goodbye)).unwrap();
             runs[place] += 1;
             let id = register(&mut world, name, runs[place]);

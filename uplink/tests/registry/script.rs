@@ -1,22 +1,28 @@
 //! The language of golden scripts. A line that starts with `>` does something; the lines below it are what comes of it.
 //!
-//! - `cluster [expect=N] [partitions=N] [placement=P] [copies=N] [lease=MS] [ranges=a-g,h-z]`: a new cluster; first line
-//! - `at MS`: it is that late now · `tick`: and that is noticed
-//! - `register NAME@RUN peer=HOST:PORT [http=…] [shards=N] [cluster=HEX]` · `beat NAME@RUN` · `goodbye NAME@RUN`
+//! - `cluster [expect=N] [partitions=N] [placement=P] [copies=N] [lease=MS] [ranges=a-g,h-z] [replace=MS] [forget=MS]
+//!   [rehome=MS]`: a new cluster, of one copy unless said otherwise, with the fast profile of leases; first line
+//! - `at MS`: it is that late now · `tick`: and that is noticed · `woken`: the uplink stood still until now
+//! - `register NAME@RUN peer=HOST:PORT [http=…] [shards=N] [cluster=HEX]`
+//! - `beat NAME@RUN …` · `leave NAME@RUN …` · `goodbye NAME@RUN …`: one or several
 //! - `claim NAME@RUN G/P [rev=V] [epoch=N] [primary=NAME@RUN] [isr=NAME@RUN,…]`, several with `+` between: what is left
-//!   out is as it should be
-//! - `create TABLE [first=C] [POLICY AS JSON]` · `alter TABLE PATCH` · `drop TABLE` · `forget NAME`
+//!   out is as a claim has it · `propose …`: likewise, what is left out is as the row has it, `epoch=next` one more
+//! - `sync`: every partition becomes what is wanted, as far as workers are up, all of them a step at a time
+//! - `create TABLE [first=C] [POLICY AS JSON]` · `alter TABLE PATCH` · `drop TABLE`
+//! - `drain NAME` · `forget NAME` · `recover [accept] [NAME]` · `settings PATCH`
 //! - `restart [as cluster]`: the uplink ends and starts again from its store
-//! - `map` · `changes VERSION`: what is to be read
+//! - `map` · `partitions` · `changes VERSION` · `status` · `movement`: what is to be read
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use firn_uplink::registry::Event;
-use firn_uplink::settings::{Wishes, name_ranges, placement};
+use firn_uplink::settings::{Rehoming, ReplicationWishes, Wishes, name_ranges, placement};
 use firn_wire::ids::{Epoch, GroupId, Incarnation, PartitionId, TableName, WorkerId};
-use firn_wire::registry::{Heartbeat, Proposal, Register};
+use firn_wire::registry::{Heartbeat, Proposal, Recover, Register};
 
 use crate::show;
+use crate::workers;
 use crate::world::World;
 
 /// Runs a script and gives it back with what came of each line.
@@ -51,7 +57,12 @@ fn blocked(text: &str) -> String {
 fn command_line(world: &mut Option<World>, command: &str) -> String {
     let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
     if verb == "cluster" {
-        *world = Some(World::new(wishes(rest)));
+        let wishes = wishes(rest);
+        let (lease, grant) = (Duration::from_millis(800), Duration::from_millis(1_000));
+        let replication =
+            ReplicationWishes { lease: Some(lease), grant: Some(grant), ..wishes.replication };
+        let copies = wishes.copies.or(Some(1));
+        *world = Some(World::new(Wishes { copies, replication, ..wishes }));
         return String::new();
     }
     let world = world.as_mut().expect("a script starts with a cluster");
@@ -63,6 +74,21 @@ fn command_line(world: &mut Option<World>, command: &str) -> String {
             }
         }
         "map" => return show::map(world.registry.map()),
+        "partitions" => return show::partitions(world.registry.map()),
+        "status" => return show::status(world.registry.map()),
+        "movement" => {
+            let movement = world.registry.progress().at(world.now_ms);
+            return serde_json::to_string(&movement).expect("it is plain data");
+        }
+        "sync" => {
+            return format!("{} proposals", workers::move_all(world));
+        }
+        "beat" | "leave" | "goodbye" => {
+            let beats = rest.split(' ').map(|who| show::answer(world.step(beat(verb, who))));
+            let mut answers: Vec<String> = beats.collect();
+            answers.dedup();
+            return answers.join("\n");
+        }
         "changes" => {
             let after = rest.parse().expect("a map version");
             let delta = world.registry.history().delta(world.registry.map(), Some(after));
@@ -80,13 +106,11 @@ fn event(world: &World, verb: &str, rest: &str) -> Event {
     let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
     match verb {
         "register" => Event::Register(registration(first, more)),
-        "beat" | "goodbye" => {
-            let id = id(first);
-            let beat = Heartbeat { incarnation: id.incarnation, goodbye: verb == "goodbye" };
-            Event::Beat(id.name, beat)
-        }
         "tick" => Event::Tick,
-        "claim" => Event::Propose(rest.split(" + ").map(|one| claim(world, one)).collect()),
+        "woken" => Event::Woken,
+        "claim" | "propose" => {
+            Event::Propose(rest.split(" + ").map(|one| proposal(world, verb, one)).collect())
+        }
         "create" => {
             let (first_byte, policy) = match more.strip_prefix("first=") {
                 Some(more) => (more.bytes().next(), more[1..].trim()),
@@ -102,8 +126,24 @@ fn event(world: &World, verb: &str, rest: &str) -> Event {
         }
         "drop" => Event::DropTable(table(first)),
         "forget" => Event::Forget(first.parse().expect("a worker's name")),
+        "drain" => Event::Drain(first.parse().expect("a worker's name")),
+        "recover" => {
+            let (accept_data_loss, worker) = match first {
+                "accept" => (true, more),
+                _ => (false, rest),
+            };
+            let worker = (!worker.is_empty()).then(|| worker.parse().expect("a worker's name"));
+            Event::Recover(Recover { accept_data_loss, worker })
+        }
+        "settings" => Event::AlterSettings(serde_json::from_str(rest).expect("a JSON object")),
         _ => panic!("{verb:?} is no command of a script"),
     }
+}
+
+fn beat(verb: &str, who: &str) -> Event {
+    let WorkerId { name, incarnation } = id(who);
+    let (goodbye, leaving) = (verb == "goodbye", verb == "leave");
+    Event::Beat(name, Heartbeat { incarnation, goodbye, leaving })
 }
 
 fn table(text: &str) -> TableName {
@@ -117,6 +157,7 @@ fn named(words: &str) -> BTreeMap<&str, &str> {
 fn wishes(words: &str) -> Wishes {
     let words = named(words);
     let number = |name: &str| words.get(name).map(|text| text.parse::<u16>().expect("a number"));
+    let time = |name: &str| number(name).map(|ms| Duration::from_millis(ms.into()));
     let ranges =
         words.get("ranges").map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());
     Wishes {
@@ -126,7 +167,13 @@ fn wishes(words: &str) -> Wishes {
         copies: number("copies").map(|copies| copies as u8),
         expect_workers: number("expect"),
         name_ranges: ranges.map(|texts| name_ranges(&texts).expect("ranges")),
-        worker_lease: number("lease").map(|ms| std::time::Duration::from_millis(ms.into())),
+        worker_lease: time("lease"),
+        replication: ReplicationWishes {
+            replace_after: time("replace"),
+            forget_after: time("forget"),
+            rehome_after: time("rehome").map(Rehoming::After),
+            ..ReplicationWishes::default()
+        },
     }
 }
 
@@ -146,7 +193,7 @@ fn registration(who: &str, words: &str) -> Register {
     Register { name, incarnation, addresses: addresses.collect(), shards, cluster }
 }
 
-fn claim(world: &World, words: &str) -> Proposal {
+fn proposal(world: &World, verb: &str, words: &str) -> Proposal {
     let mut words = words.splitn(3, ' ');
     let by = id(words.next().expect("who claims"));
     let (group, number) = words.next().and_then(|text| text.split_once('/')).expect("G/P");
@@ -155,14 +202,23 @@ fn claim(world: &World, words: &str) -> Proposal {
     let given = named(words.next().unwrap_or(""));
     let row = world.registry.map().partitions.iter().find(|row| row.id == partition);
     let rev = row.map(|row| row.rev).unwrap_or_default();
-    let epoch = row.map_or(0, |row| row.epoch.0) + 1;
+    let epoch = row.map_or(0, |row| row.epoch.0);
+    let (old_primary, old_isr) = match (verb, row) {
+        ("propose", Some(row)) => (row.primary.clone(), row.isr.clone()),
+        _ => (None, vec![by.clone()]),
+    };
+    let as_given = |text: &&str| match *text {
+        "next" => epoch + 1,
+        text => text.parse().expect("a number"),
+    };
+    let own_epoch = if verb == "claim" { epoch + 1 } else { epoch };
     let ids = |text: &&str| text.split(',').filter(|one| !one.is_empty()).map(id).collect();
     Proposal {
         partition,
         rev: given.get("rev").map_or(rev, |text| text.parse().expect("a map version")),
-        epoch: Epoch(given.get("epoch").map_or(epoch, |text| text.parse().expect("a number"))),
-        primary: given.get("primary").map_or(by.clone(), |text| id(text)),
-        isr: given.get("isr").map_or(vec![by.clone()], ids),
+        epoch: Epoch(given.get("epoch").map_or(own_epoch, as_given)),
+        primary: given.get("primary").map_or(old_primary.unwrap_or(by.clone()), |text| id(text)),
+        isr: given.get("isr").map_or(old_isr, ids),
         by,
     }
 }

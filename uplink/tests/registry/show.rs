@@ -6,6 +6,7 @@ use firn_uplink::registry::{Answer, Refusal};
 use firn_wire::ids::{TableId, WorkerId};
 use firn_wire::map::{GroupRow, GroupRule, Map, PartitionRow, SeatRow, TableRow, WorkerRow};
 use firn_wire::registry::{MapDelta, Verdict};
+use firn_wire::status::{Finding, Status};
 
 pub(crate) fn answer(answered: Result<Answer, Refusal>) -> String {
     match answered {
@@ -21,6 +22,17 @@ pub(crate) fn answer(answered: Result<Answer, Refusal>) -> String {
         Ok(Answer::Table(made)) => {
             let what = if made.created { "created" } else { "there" };
             format!("{what}: {} (map {})", table(&made.table), made.version)
+        }
+        Ok(Answer::Draining(left)) => {
+            let state = format!("{:?}", left.state).to_lowercase();
+            format!("{} {state}, leads {}, in sync with {}", left.worker, left.leads, left.in_sync)
+        }
+        Ok(Answer::Recovered(recovered)) => {
+            let which = recovered.partitions.join(" ");
+            format!("recovered {}: {which} (map {})", recovered.recovered, recovered.version)
+        }
+        Ok(Answer::Settings(settings)) => {
+            serde_json::to_string(&settings.replication).expect("settings are plain data")
         }
         Ok(Answer::Gone(version)) => format!("gone, map {version}"),
         Ok(Answer::Nothing) => String::new(),
@@ -43,6 +55,20 @@ pub(crate) fn map(map: &Map) -> String {
     text
 }
 
+pub(crate) fn partitions(map: &Map) -> String {
+    lines(map.partitions.iter().map(partition))
+}
+
+/// The sentence on a cluster's health, and one for each thing amiss.
+pub(crate) fn status(map: &Map) -> String {
+    let status = Status::of(map);
+    let since = |finding: &Finding| match finding.since_ms {
+        Some(ms) => format!("- {finding} (since {ms})"),
+        None => format!("- {finding}"),
+    };
+    lines(std::iter::once(status.to_string()).chain(status.findings.iter().map(since)))
+}
+
 pub(crate) fn delta(delta: &MapDelta) -> String {
     let what = if delta.full { "the whole".to_owned() } else { format!("from {}", delta.from) };
     let mut text = format!("version {}, {what}\n", delta.version);
@@ -50,6 +76,9 @@ pub(crate) fn delta(delta: &MapDelta) -> String {
     rows(&mut text, &d.workers, &d.seats, &d.groups, &d.partitions, &d.tables);
     for name in &delta.removed.workers {
         let _ = writeln!(text, "no more: worker {name}");
+    }
+    if let Some(first) = delta.removed.seats_from {
+        let _ = writeln!(text, "no more: seats from {first}");
     }
     for id in &delta.removed.tables {
         let _ = writeln!(text, "no more: table #{}", id.0);
@@ -114,7 +143,11 @@ fn partition(row: &PartitionRow) -> String {
     let primary = row.primary.as_ref().map_or("nobody".to_owned(), id);
     let (isr, wanted) = (list(&row.isr, id), list(&row.wanted, |name| name.to_string()));
     let epoch = row.epoch.0;
-    format!("{} epoch {epoch} primary {primary} isr {isr} wanted {wanted} rev {}", row.id, row.rev)
+    let released = if row.released { " released" } else { "" };
+    format!(
+        "{} epoch {epoch}{released} primary {primary} isr {isr} wanted {wanted} rev {}",
+        row.id, row.rev
+    )
 }
 
 fn table(row: &TableRow) -> String {

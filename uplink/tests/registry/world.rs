@@ -10,7 +10,7 @@ use firn_uplink::store::{Memory, Store};
 use firn_wire::ids::ClusterId;
 use firn_wire::map::Map;
 
-use crate::invariants;
+use crate::invariants::{self, Reigns};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xc1);
 const OWN_ADDRESS: &str = "127.0.0.1:4000";
@@ -22,6 +22,7 @@ pub(crate) struct World {
     store: Memory,
     /// Every map published, the oldest first.
     pub(crate) maps: Vec<Arc<Map>>,
+    reigns: Reigns,
 }
 
 impl World {
@@ -31,7 +32,14 @@ impl World {
         let mut store = Memory::default();
         store.compare_and_set(&Change::between(None, &state)).expect("the store is empty");
         let registry = Registry::new(state.clone(), OWN_ADDRESS.to_owned(), None, 0);
-        Self { now_ms: 0, registry, stored: state, store, maps: Vec::new() }
+        Self {
+            now_ms: 0,
+            registry,
+            stored: state,
+            store,
+            maps: Vec::new(),
+            reigns: Reigns::default(),
+        }
     }
 
     /// One event now, stored and published as its owner would.
@@ -43,6 +51,7 @@ impl World {
         if after.version != before.version {
             self.store();
             self.maps.push(Arc::clone(self.registry.map()));
+            self.reigns.check(self.registry.map());
             invariants::check_history(&self.maps, self.registry.history());
         }
         answer

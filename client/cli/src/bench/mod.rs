@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firn_wire::ids::TableName;
 use firn_wire::map::{Map, WorkerState};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use crate::cluster;
 use crate::exit::{Exit, Problem};
 use crate::options::Global;
-use crate::output::Output;
+use crate::output::{Output, bar};
 use connection::Plan;
 use load::{Actions, Pace};
 pub(crate) use options::Options;
@@ -241,11 +241,6 @@ impl Bench<'_> {
 }
 
 /// A bar on stderr; nothing is drawn where that is no terminal.
-fn bar(length: u64, template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).expect("our templates are well formed");
-    ProgressBar::new(length).with_style(style)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

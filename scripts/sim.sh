@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Simulates whole clusters, each from one seed, with every kind of fault: what a seed did once it does again. A line for
+# each seed, then what all came to; the exit code is 0 only when nothing was violated.
+#
+#   scripts/sim.sh [SEEDS] [more flags: --help]      so many seeds from 0 on, 2,000 by default
+#   scripts/sim.sh --seed N [--trace]                one seed again
+#   scripts/sim.sh --mutations                       for each rule of the protocol a seed that fails without it
+#
+# FIRN_PROFILE=dev uses the debug build, in which what is simulated is optimised too.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+seeds=()
+if [[ ${1:-} =~ ^[1-9][0-9]{0,8}$ ]]; then
+  seeds=(--seeds "0..$1")
+  shift
+fi
+build
+exec "$binaries/firn-sim" "${seeds[@]}" "$@"

@@ -1,0 +1,135 @@
+//! Partitions whose in-sync copies are all gone: given to another worker when an operator accepts the loss, or by itself in
+//! a cluster that is set up as a cache.
+
+use firn_wire::ids::{Epoch, PartitionId, WorkerId, WorkerName};
+use firn_wire::map::{PartitionRow, WorkerRow, WorkerState};
+use firn_wire::registry::{Recover, Recovered};
+use firn_wire::status::Roll;
+
+use super::ranges::Ranges;
+use super::{Answer, Refusal, RefusalKind, Registry};
+
+/// Members of an isr that have not come back: neither is that run alive nor a later one. When there are none the
+/// partition is not lost: those who are back claim it, the one who has most of it first.
+fn missing<'m>(roll: &Roll<'_>, row: &'m PartitionRow) -> Vec<&'m WorkerId> {
+    let is_back = |id: &WorkerId| roll.has_restarted(id) && roll.is_up(&id.name);
+    row.isr.iter().filter(|id| !roll.lives(id) && !is_back(id)).collect()
+}
+
+/// Whether nobody leads a partition or can come to lead it.
+fn is_lost(roll: &Roll<'_>, row: &PartitionRow) -> bool {
+    roll.copies(row) == 0 && (row.isr.is_empty() || !missing(roll, row).is_empty())
+}
+
+impl Registry {
+    /// Gives lost partitions away. With a worker named, only those in which nobody else is missed.
+    pub(super) fn recover(&mut self, asked: &Recover) -> Result<Answer, Refusal> {
+        self.expect_map()?;
+        let lost = self.lost(asked.worker.as_ref());
+        if lost.is_empty() {
+            let version = self.version();
+            let none = Recovered { version, recovered: 0, partitions: Vec::new() };
+            return Ok(Answer::Recovered(none));
+        }
+        if !asked.accept_data_loss {
+            return Err(self.what_would_be_lost(&lost));
+        }
+        self.give_away(&lost).map(Answer::Recovered)
+    }
+
+    /// Places of lost partitions.
+    fn lost(&self, worker: Option<&WorkerName>) -> Vec<usize> {
+        let roll = Roll::of(self.map());
+        let only_it = |row: &PartitionRow| {
+            worker.is_none_or(|name| missing(&roll, row).iter().all(|id| id.name == *name))
+        };
+        let rows = self.map().partitions.iter().enumerate();
+        let lost = rows.filter(|(_, row)| is_lost(&roll, row) && only_it(row));
+        lost.map(|(place, _)| place).collect()
+    }
+
+    fn ids(&self, places: &[usize]) -> Vec<PartitionId> {
+        places.iter().map(|place| self.map().partitions[*place].id).collect()
+    }
+
+    fn what_would_be_lost(&self, lost: &[usize]) -> Refusal {
+        let roll = Roll::of(self.map());
+        let rows = lost.iter().map(|place| &self.map().partitions[*place]);
+        let names: std::collections::BTreeSet<_> =
+            rows.flat_map(|row| missing(&roll, row)).map(|id| id.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let detail = format!(
+            "{} partitions ({}) would lose what only {} had: start again what is down, or say accept_data_loss",
+            lost.len(),
+            Ranges::of(&self.ids(lost)),
+            if names.is_empty() { "nobody".to_owned() } else { names.join(", ") },
+        );
+        Refusal::new(RefusalKind::DataLoss, detail)
+    }
+
+    fn give_away(&mut self, lost: &[usize]) -> Result<Recovered, Refusal> {
+        let heirs: Option<Vec<WorkerId>> = lost.iter().map(|place| self.heir(*place)).collect();
+        let Some(heirs) = heirs else {
+            let detail = "no worker is up to take the partitions: start one";
+            return Err(Refusal::later(RefusalKind::NobodyUp, detail, 1_000));
+        };
+        if let Some(last) =
+            lost.iter().find(|place| self.map().partitions[**place].epoch >= Epoch::MAX)
+        {
+            let detail =
+                format!("partition {} has had its last reign", self.map().partitions[*last].id);
+            return Err(Refusal::new(RefusalKind::TooMany, detail));
+        }
+        let (map, version) = self.change();
+        for (place, heir) in lost.iter().zip(heirs) {
+            let row = &mut map.partitions[*place];
+            row.epoch.0 += 1;
+            row.isr = vec![heir.clone()];
+            row.primary = Some(heir);
+            row.released = false;
+            row.rev = version;
+        }
+        let partitions = Ranges::of(&self.ids(lost)).texts().collect();
+        Ok(Recovered { version, recovered: lost.len(), partitions })
+    }
+
+    /// Who gets a lost partition: one who was in sync and is back, who may have kept some of it; else who should have it;
+    /// else anybody who sits.
+    fn heir(&self, place: usize) -> Option<WorkerId> {
+        let row = &self.map().partitions[place];
+        let in_state = |name: &WorkerName, good: &dyn Fn(WorkerState) -> bool| {
+            self.worker(name).filter(|row| good(row.state)).map(WorkerRow::id)
+        };
+        let is_up = |state| state == WorkerState::Up;
+        let mut was_in_sync = row.isr.iter().map(|id| &id.name);
+        let back = was_in_sync.find_map(|name| in_state(name, &|state| state != WorkerState::Down));
+        let wanted = || row.wanted.iter().find_map(|name| in_state(name, &is_up));
+        let anybody = || {
+            let seated = self.map().seats.iter().filter_map(|seat| seat.worker.as_ref());
+            let up: Vec<WorkerId> = seated.filter_map(|name| in_state(name, &is_up)).collect();
+            up.get(place.checked_rem(up.len())?).cloned()
+        };
+        back.or_else(wanted).or_else(anybody)
+    }
+
+    /// Starts partitions again whose copies have all been away for longer than the cluster waits. A primary serves such a
+    /// cluster only under a lease from the uplink, which ends before this: sent + Lr with Lr(1 + ρ)/(1 − ρ) below
+    /// REHOME_AFTER, so Lr = REHOME_AFTER × 9/11 − slack for clocks that differ by up to a tenth each.
+    pub(super) fn rehome(&mut self, now_ms: u64) {
+        let Some(after_ms) = self.map().settings.replication.rehome_after_ms else { return };
+        let roll = Roll::of(self.map());
+        let long_gone = |id: &&WorkerId| {
+            self.worker(&id.name)
+                .and_then(|row| self.down_ms(now_ms, row))
+                .is_none_or(|ms| ms >= after_ms)
+        };
+        let due: Vec<usize> = self
+            .lost(None)
+            .into_iter()
+            .filter(|place| missing(&roll, &self.map().partitions[*place]).iter().all(long_gone))
+            .collect();
+        if !due.is_empty() && self.give_away(&due).is_ok() {
+            self.rehomed += due.len() as u64;
+        }
+    }
+}

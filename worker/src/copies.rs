@@ -1,0 +1,93 @@
+//! The shards as other workers and the uplink have to do with them.
+
+use firn_store::decide::Sent;
+use firn_store::receive::{Notices, shards_of};
+use firn_wire::ids::{MapVersion, PartitionId, WorkerId};
+use firn_wire::map::MapIndex;
+use firn_wire::registry::Proposal;
+use firn_wire::replica::{Ack, BadReplica, Batch, Beacon, Grant, decode};
+
+use crate::shards::Shards;
+
+/// As a primary.
+impl Shards {
+    /// The connection `session` to a peer is there.
+    pub(crate) fn link_up(&self, peer: &WorkerId, session: u64) {
+        self.each(|shard, now| shard.link_up(now, peer, session));
+    }
+
+    /// It is gone.
+    pub(crate) fn link_down(&self, peer: &WorkerId, session: u64) {
+        self.each(|shard, now| shard.link_down(now, peer, session));
+    }
+
+    /// What a shard has for a peer now, an encoded batch of about `bytes_max` at most, unless one record is longer.
+    pub(crate) fn fill(
+        &self,
+        number: usize,
+        peer: &WorkerId,
+        session: u64,
+        bytes_max: usize,
+    ) -> Option<Vec<u8>> {
+        self.turn(number, |shard, now| shard.fill(now, peer, session, bytes_max))
+    }
+
+    /// A peer has acknowledged a batch.
+    pub(crate) fn acked(&self, peer: &WorkerId, session: u64, ack: &Ack<'_>) {
+        self.turn(usize::from(ack.shard), |shard, now| shard.acked(now, peer, session, ack));
+    }
+}
+
+/// As a copy.
+impl Shards {
+    /// Applies a batch that came over the incoming connection `session`, and gives its acknowledgement.
+    pub(crate) fn receive(
+        &self,
+        from: &WorkerId,
+        session: u64,
+        bytes: &[u8],
+    ) -> Result<Vec<u8>, BadReplica> {
+        let batch: Batch<'_> = decode(bytes)?;
+        let mut notices = Notices::default();
+        for item in &batch.items {
+            for number in shards_of(item, self.count()) {
+                self.turn(number, |shard, now| {
+                    shard.receive(now, from, session, item, &mut notices);
+                });
+            }
+        }
+        Ok(notices.into_ack(batch.shard, batch.number))
+    }
+}
+
+/// Leases, time and the uplink.
+impl Shards {
+    /// A beacon has arrived. Returns the partitions that a grant does not cover.
+    pub(crate) fn heard(&self, peer: &WorkerId, beacon: &Beacon) -> Vec<PartitionId> {
+        let mut except = Vec::new();
+        self.each(|shard, now| shard.heard(now, peer, beacon, &mut except));
+        except
+    }
+
+    /// The answer to the beacon sent at `sent_lease_ms` has arrived.
+    pub(crate) fn granted(&self, peer: &WorkerId, sent_lease_ms: u64, grant: &Grant) {
+        self.each(|shard, now| shard.granted(now, peer, sent_lease_ms, grant));
+    }
+
+    /// The uplink has answered a beat sent at `sent_lease_ms`.
+    pub(crate) fn vouched(&self, sent_lease_ms: u64) {
+        self.each(|shard, now| shard.vouched(now, sent_lease_ms));
+    }
+
+    /// Time has passed. Returns what is to be proposed.
+    pub(crate) fn tick(&self, map: &MapIndex, uplink_fresh: bool) -> Vec<Proposal> {
+        let mut proposals = Vec::new();
+        self.each(|shard, now| shard.tick(now, map, uplink_fresh, &mut proposals));
+        proposals
+    }
+
+    /// What is known of a proposal that assumed `rev`.
+    pub(crate) fn proposed(&self, partition: PartitionId, rev: MapVersion, sent: Sent) {
+        self.turn_of(partition, |shard, now| shard.proposed(now, partition, rev, sent));
+    }
+}

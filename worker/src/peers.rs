@@ -1,0 +1,92 @@
+//! Who a worker has copies in common with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firn_wire::ids::{WorkerId, WorkerName};
+use firn_wire::map::{MapIndex, PartitionRow, WorkerState};
+
+/// The other workers that a map names in a row with this one, and where each is reached; None: this run of it is not the
+/// registered one, so nobody new can reach it.
+pub(crate) fn peers(me: &WorkerId, map: &MapIndex) -> BTreeMap<WorkerId, Option<String>> {
+    let (mut runs, mut names) = (BTreeSet::<&WorkerId>::new(), BTreeSet::<&WorkerName>::new());
+    for row in map.partitions.iter().filter(|row| concerns(row, me)) {
+        runs.extend(row.primary.iter().chain(&row.isr));
+        names.extend(&row.wanted);
+    }
+    let wanted = names.into_iter().filter_map(|name| map.worker(name));
+    let wanted = wanted.filter(|row| row.state != WorkerState::Down).map(|row| row.id());
+    let all: BTreeSet<WorkerId> = runs.into_iter().cloned().chain(wanted).collect();
+    all.into_iter().filter(|id| id != me).map(|id| (id.clone(), address(map, &id))).collect()
+}
+
+fn concerns(row: &PartitionRow, me: &WorkerId) -> bool {
+    row.primary.as_ref() == Some(me) || row.has_in_sync(me) || row.wants(&me.name)
+}
+
+fn address(map: &MapIndex, id: &WorkerId) -> Option<String> {
+    let row = map.worker(&id.name).filter(|row| row.incarnation == id.incarnation)?;
+    row.addresses.get("peer").cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firn_client::maps::no_map;
+    use firn_wire::ids::{Epoch, GroupId, Incarnation, PartitionId};
+    use firn_wire::map::{GroupRow, GroupRule, WorkerRow};
+
+    fn id(name: &str, incarnation: u64) -> WorkerId {
+        WorkerId { name: name.parse().unwrap(), incarnation: Incarnation(incarnation) }
+    }
+
+    fn worker(id: WorkerId, state: WorkerState) -> WorkerRow {
+        let addresses = [("peer".to_owned(), format!("{}:1", id.name))].into();
+        let WorkerId { name, incarnation } = id;
+        let rev = Default::default();
+        WorkerRow { name, incarnation, addresses, shards: 1, state, since_ms: 0, rev }
+    }
+
+    /// One row per list of in-sync runs and wanted names.
+    fn map(workers: Vec<WorkerRow>, rows: &[(&[WorkerId], &[&str])]) -> MapIndex {
+        let mut map = no_map().map().clone();
+        let row = |number, (isr, wanted): &(&[WorkerId], &[&str])| PartitionRow {
+            id: PartitionId { group: GroupId(0), number },
+            rev: Default::default(),
+            epoch: Epoch(1),
+            primary: isr.first().cloned(),
+            isr: isr.to_vec(),
+            wanted: wanted.iter().map(|name| name.parse().unwrap()).collect(),
+            released: false,
+        };
+        map.partitions = (0..).zip(rows).map(|(number, given)| row(number, given)).collect();
+        let (partitions, rule) = (rows.len() as u16, GroupRule::Keys);
+        map.groups =
+            vec![GroupRow { id: GroupId(0), copies: 2, partitions, rule, rev: map.version }];
+        map.workers = workers;
+        MapIndex::new(map).unwrap()
+    }
+
+    #[test]
+    fn those_of_the_same_rows_are_peers() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| id(name, 1));
+        let up = |id: &WorkerId| worker(id.clone(), WorkerState::Up);
+        let down = worker(d.clone(), WorkerState::Down);
+        let map = map(
+            vec![up(&a), up(&b), up(&c), down],
+            &[(std::slice::from_ref(&b), &["b", "a", "d"]), (std::slice::from_ref(&c), &["c"])],
+        );
+        let got = peers(&a, &map);
+        assert_eq!(got, [(b, Some("b:1".to_owned()))].into(), "c shares no row, d is down");
+        assert_eq!(peers(&c, &map), BTreeMap::new());
+    }
+
+    #[test]
+    fn an_earlier_run_is_a_peer_that_cannot_be_dialled() {
+        let (a, old, new) = (id("a", 1), id("b", 1), id("b", 2));
+        let workers =
+            vec![worker(a.clone(), WorkerState::Up), worker(new.clone(), WorkerState::Up)];
+        let map = map(workers, &[(&[a.clone(), old.clone()], &["a", "b"])]);
+        let want = [(old, None), (new, Some("b:1".to_owned()))];
+        assert_eq!(peers(&a, &map), want.into());
+    }
+}

@@ -1,0 +1,63 @@
+//! The streams of this worker: one to each worker that it has copies in common with.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use firn_wire::ids::WorkerId;
+use firn_wire::map::MapIndex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::peers::peers;
+use crate::stream::{Caller, run};
+use crate::wake::Wake;
+
+/// See the module's page.
+pub(crate) struct Streams {
+    caller: Arc<Caller>,
+    /// Where their tasks run.
+    runtime: Handle,
+    open: Mutex<BTreeMap<WorkerId, Open>>,
+}
+
+struct Open {
+    wake: Arc<Wake>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Streams {
+    /// None yet. Their tasks will run on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub(crate) fn new(caller: Arc<Caller>) -> Self {
+        Self { caller, runtime: Handle::current(), open: Mutex::default() }
+    }
+
+    /// Begins and ends streams as a newer map says.
+    pub(crate) fn adopt(&self, map: &MapIndex) {
+        let shards = &self.caller.shards;
+        let peers = peers(shards.me(), map);
+        let mut open = self.open.lock().expect("no holder panics");
+        open.retain(|peer, _| peers.contains_key(peer));
+        for (peer, address) in peers {
+            // A run that is not the registered one any more keeps the stream it has.
+            if let Some(address) = address {
+                open.entry(peer).or_insert_with_key(|peer| self.begin(peer, address));
+            }
+        }
+        shards.wakes().set(open.values().map(|stream| Arc::clone(&stream.wake)).collect());
+    }
+
+    fn begin(&self, peer: &WorkerId, address: String) -> Open {
+        let wake = Arc::new(Wake::new(peer.clone(), self.caller.shards.count()));
+        let running = run(Arc::clone(&self.caller), Arc::clone(&wake), address);
+        Open { wake, task: self.runtime.spawn(running) }
+    }
+}
