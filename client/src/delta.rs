@@ -89,10 +89,14 @@ fn rows<Row: Clone, Key: Ord>(
     key: impl Fn(&Row) -> Key,
     stays: impl Fn(&Row) -> bool,
 ) -> Vec<Row> {
-    let kept = old.into_iter().flatten().filter(|row| stays(row)).cloned();
-    let by_key: std::collections::BTreeMap<Key, Row> =
-        kept.chain(new).map(|row| (key(&row), row)).collect();
-    by_key.into_values().collect()
+    let mut rows: Vec<Row> = old.into_iter().flatten().filter(|row| stays(row)).cloned().collect();
+    for row in new {
+        match rows.binary_search_by_key(&key(&row), &key) {
+            Ok(place) => rows[place] = row,
+            Err(place) => rows.insert(place, row),
+        }
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -101,6 +105,7 @@ mod tests {
     use crate::fixture;
     use firn_wire::ids::{ClusterId, MapVersion, TableId};
     use firn_wire::registry::Removed;
+    use std::sync::Arc;
 
     fn version(counter: u64) -> MapVersion {
         MapVersion { generation: 1, counter }
@@ -125,7 +130,7 @@ mod tests {
     fn rows_are_replaced_added_and_removed_by_their_keys() {
         let old = fixture::map(2, 4);
         let mut moved = old.partitions[2].clone();
-        moved.primary = old.partitions[1].primary.clone();
+        Arc::make_mut(&mut moved).primary = old.partitions[1].primary.clone();
         let mut table = old.tables[1].clone();
         (table.id, table.name) = (TableId(9), "new".parse().unwrap());
         let delta = MapDelta {

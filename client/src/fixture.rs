@@ -1,6 +1,7 @@
 //! Maps for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use firn_wire::ids::*;
 use firn_wire::key::KeyInteger;
@@ -76,7 +77,7 @@ pub(crate) fn map(workers: usize, partitions: u16) -> Map {
             rule: GroupRule::Keys,
             rev: FIRST,
         }],
-        partitions: (0..partitions).map(row).collect(),
+        partitions: (0..partitions).map(row).map(Arc::new).collect(),
         tables: vec![table(0, "default"), table(1, "other")],
     }
 }

@@ -222,7 +222,7 @@ mod tests {
     async fn a_newer_row_counts_until_a_map_has_it() {
         let mut map = fixture::map(2, 4);
         let maps = Maps::alone(Arc::new(MapIndex::new(map.clone()).unwrap()));
-        let mut row = map.partitions[1].clone();
+        let mut row = PartitionRow::clone(&map.partitions[1]);
         assert!(!maps.heal(&row), "the same rev is nothing new");
         (row.rev, row.primary) = (at(5), Some(fixture::worker(0)));
         assert!(maps.heal(&row) && !maps.heal(&row));
@@ -230,9 +230,9 @@ mod tests {
         maps.take(fixture::delta(&map)).await.unwrap();
         assert_eq!(maps.view().row(row.id), Some(&row));
         map.version = at(6);
-        map.partitions[1].rev = at(6);
+        map.row_mut(1).rev = at(6);
         maps.take(fixture::delta(&map)).await.unwrap();
-        assert_eq!(maps.view().row(row.id), Some(&map.partitions[1]));
+        assert_eq!(maps.view().row(row.id), Some(&*map.partitions[1]));
         assert!(maps.view().newer.is_empty());
     }
 }

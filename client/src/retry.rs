@@ -40,10 +40,11 @@ mod tests {
     use super::*;
     use crate::fixture;
     use firn_wire::reply::ReplyBuf;
+    use std::sync::Arc;
 
     #[test]
     fn only_what_cannot_have_been_applied_twice_is_tried_again() {
-        let row = fixture::map(1, 1).partitions.remove(0);
+        let row = Arc::unwrap_or_clone(fixture::map(1, 1).partitions.remove(0));
         let replies = [
             Reply::Nil,
             Reply::Failed(Failure::Unknown),

@@ -205,7 +205,7 @@ fn map(tables: &BTreeMap<TableName, TablePolicy>) -> Map {
             rule: GroupRule::Keys,
             rev: version,
         }],
-        partitions: vec![PartitionRow {
+        partitions: vec![Arc::new(PartitionRow {
             id: PartitionId { group, number: 0 },
             rev: version,
             epoch: Default::default(),
@@ -213,7 +213,7 @@ fn map(tables: &BTreeMap<TableName, TablePolicy>) -> Map {
             isr: vec![],
             wanted: vec![],
             released: false,
-        }],
+        })],
         tables: rows,
     }
 }

@@ -17,20 +17,16 @@ const PEERS_SPARE: usize = 16;
 impl<H> Shard<H> {
     /// Takes a map: the partitions of this shard come to what their rows say. Rows older than those known change nothing.
     pub fn adopt(&mut self, now: Now, map: &MapIndex) {
-        if map.version < self.adopted {
+        if map.version < self.adopted.version() {
             return;
         }
-        // Rows that have not changed say something new only of workers that have.
-        let others_changed = map.workers.iter().any(|worker| worker.rev > self.adopted);
-        self.adopted = map.version;
+        let news = self.adopted.read(map);
         self.terms = map.settings.replication;
         self.setup.copying.set_rate(self.terms.copy_bytes_per_second);
         let (number, shards) = (usize::from(self.setup.number), self.setup.shards);
-        for row in map.partitions.iter().filter(|row| shard_of(row.id, shards) == number) {
-            let known = self.places.get(&row.id).map(|at| self.replicas[*at].row.rev);
-            if others_changed || known != Some(row.rev) {
-                self.adopt_row(now, map, row);
-            }
+        let rows = map.partitions.iter().filter(|row| news.has(row));
+        for row in rows.filter(|row| shard_of(row.id, shards) == number) {
+            self.adopt_row(now, map, row);
         }
         self.drop_tables(now, map);
         if self.peers.count() > 2 * map.workers.len() + PEERS_SPARE {

@@ -2,7 +2,7 @@
 //! to whom they should belong, and a primary that is gone is succeeded.
 
 use firn_wire::ids::{Epoch, MapVersion, PartitionId, WorkerId};
-use firn_wire::map::{MapIndex, PartitionRow, WorkerState};
+use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState};
 use firn_wire::registry::Proposal;
 
 use super::follower::{Follower, Stage};
@@ -16,8 +16,12 @@ use super::time::Now;
 const QUIET_MS: u64 = 200;
 /// How long a handover may take until it is proposed, in milliseconds.
 const HANDOVER_MS: u64 = 1_000;
-/// Handovers of one shard that are on at once.
-const HANDOVERS_MAX: usize = 256;
+/// How often what moves is looked at, in milliseconds: so many changes are proposed as one, and the map has fewer versions.
+const MOVE_EVERY_MS: u64 = 100;
+/// Handovers of one shard that are on at once: few, so that each is short; and while this worker leaves, which is to be
+/// short as a whole.
+const HANDOVERS_MAX: usize = 8;
+const HANDOVERS_LEAVING_MAX: usize = 256;
 /// How long a copy may take beyond G to follow a new primary, in milliseconds.
 const FOLLOW_SLACK_MS: u64 = 500;
 
@@ -32,6 +36,15 @@ pub enum Sent {
     Refused,
 }
 
+/// What a look at a partition may come to.
+#[derive(Debug, Clone, Copy)]
+struct Chance {
+    /// Whether it may begin to move.
+    moves: bool,
+    /// See [`Shard::tick`].
+    uplink_fresh: bool,
+}
+
 impl<H> Shard<H> {
     /// Time has passed: every 20 ms or so. What is to be proposed is added to `proposals`. `uplink_fresh`: it has answered
     /// within the last second, so that a handover can be expected to end soon.
@@ -42,16 +55,31 @@ impl<H> Shard<H> {
         uplink_fresh: bool,
         proposals: &mut Vec<Proposal>,
     ) {
+        // At the same times in all shards of a worker.
+        let moves = now.lease_ms / MOVE_EVERY_MS != self.ticked / MOVE_EVERY_MS;
         self.note_stall(now);
         for at in 0..self.replicas.len() {
             self.nudge(at, now);
             let replica = &self.replicas[at];
             if replica.proposal.is_none() && replica.quiet_until <= now.lease_ms {
-                self.consider(at, now, map, uplink_fresh);
+                self.consider(at, now, map, Chance { moves, uplink_fresh });
             }
             self.send_due(at, now, proposals);
         }
         self.unpark_ready(now);
+    }
+
+    /// A few milliseconds have passed while something is being copied: it goes on, if its pace lets it.
+    pub fn pace(&mut self) {
+        for replica in &self.replicas {
+            let Role::Lead(lead) = &replica.role else { continue };
+            let copied_to = |follower: &&Follower| matches!(follower.stage, Stage::Copying { .. });
+            for follower in lead.followers.iter().filter(copied_to) {
+                if let Some(link) = &mut self.peers[follower.peer].link {
+                    link.restless = true;
+                }
+            }
+        }
     }
 
     /// After a stall of its own the worker first listens: what the others have said meanwhile may not be read yet.
@@ -79,11 +107,11 @@ impl<H> Shard<H> {
         }
     }
 
-    fn consider(&mut self, at: usize, now: Now, map: &MapIndex, uplink_fresh: bool) {
+    fn consider(&mut self, at: usize, now: Now, map: &MapIndex, chance: Chance) {
         let replica = &self.replicas[at];
         let me = &self.setup.me;
         match &replica.role {
-            Role::Lead(_) => self.consider_reign(at, now, map, uplink_fresh),
+            Role::Lead(_) => self.consider_reign(at, now, map, chance),
             _ if replica.row.has_in_sync(me) => self.consider_failover(at, now),
             _ => self.consider_claim(at, now, map),
         }
@@ -91,7 +119,7 @@ impl<H> Shard<H> {
 
     // --- as the primary -------------------------------------------------------------------------------------------
 
-    fn consider_reign(&mut self, at: usize, now: Now, map: &MapIndex, uplink_fresh: bool) {
+    fn consider_reign(&mut self, at: usize, now: Now, map: &MapIndex, chance: Chance) {
         if self.drop_lost(at, now, map) {
             return;
         }
@@ -99,7 +127,11 @@ impl<H> Shard<H> {
         if !lead.started && self.keeps(Rule::AddAfterStart) {
             return;
         }
-        if self.add_complete(at, now, map) || self.hand_over(at, now, map, uplink_fresh) {
+        let waits = !chance.moves && lead.handover.is_none();
+        if waits || self.add_complete(at, now, map) {
+            return;
+        }
+        if self.hand_over(at, now, map, chance.uplink_fresh) {
             return;
         }
         if !self.drop_leaving(at, now, map) {
@@ -152,13 +184,13 @@ impl<H> Shard<H> {
         let replica = &self.replicas[at];
         let Some(lead) = replica.lead() else { return false };
         let tail = replica.partition.order.tail;
-        let wanted = wanted_runs(&replica.row, map);
         let mut joining = Vec::new();
         let mut ready = Vec::new();
         for follower in lead.followers.iter().filter(|follower| !follower.in_sync) {
             let peer = &self.peers[follower.peer];
             let fits = !follower.broken
-                && wanted.contains(&peer.id)
+                && replica.row.wants(&peer.id.name)
+                && map.worker(&peer.id.name).is_some_and(|row| is_there(row, &peer.id))
                 && !leaves(&peer.id, map)
                 && peer.lease_until > now.lease_ms
                 && matches!(follower.stage, Stage::Live { .. });
@@ -198,7 +230,7 @@ impl<H> Shard<H> {
         let target = self.successor(at, map);
         let Some(lead) = self.replicas[at].lead() else { return false };
         match (lead.handover, target) {
-            (None, Some(to)) if uplink_fresh && self.handovers < HANDOVERS_MAX => {
+            (None, Some(to)) if uplink_fresh && self.handovers < self.handovers_max(map) => {
                 self.handovers += 1;
                 let handover = Handover { to, since: now.lease_ms, proposed: false };
                 self.set_handover(at, Some(handover));
@@ -216,6 +248,10 @@ impl<H> Shard<H> {
                 true
             }
         }
+    }
+
+    fn handovers_max(&self, map: &MapIndex) -> usize {
+        if leaves(&self.setup.me, map) { HANDOVERS_LEAVING_MAX } else { HANDOVERS_MAX }
     }
 
     /// Who should lead instead of us and can: in sync, up to date and not about to stop.
@@ -267,10 +303,13 @@ impl<H> Shard<H> {
     /// enough others are in sync.
     fn drop_leaving(&mut self, at: usize, now: Now, map: &MapIndex) -> bool {
         let row = &self.replicas[at].row;
+        if !row.isr.iter().any(|id| leaves(id, map)) {
+            return false;
+        }
         let stay: Vec<WorkerId> = row.isr.iter().filter(|id| !leaves(id, map)).cloned().collect();
         let copies = map.group(row.id.group).map_or(1, |group| usize::from(group.copies));
         let enough = stay.len() >= copies.saturating_sub(1).max(1);
-        if stay.len() == row.isr.len() || !enough || !stay.contains(&self.setup.me) {
+        if !enough || !stay.contains(&self.setup.me) {
             return false;
         }
         self.propose_members(at, now, stay);
@@ -280,11 +319,14 @@ impl<H> Shard<H> {
     /// Copies that should not be there go last: when every wanted one is in sync and leads or follows as it should.
     fn drop_unwanted(&mut self, at: usize, now: Now, map: &MapIndex) {
         let row = &self.replicas[at].row;
+        if row.isr.len() <= row.wanted.len() {
+            return;
+        }
         let wanted = wanted_runs(row, map);
         let all_there = wanted.len() == row.wanted.len()
             && wanted.iter().all(|id| row.has_in_sync(id))
             && wanted.first() == Some(&self.setup.me);
-        if all_there && wanted.len() < row.isr.len() {
+        if all_there {
             self.propose_members(at, now, wanted);
         }
     }
@@ -425,6 +467,11 @@ impl<H> Shard<H> {
 fn leaves(id: &WorkerId, map: &MapIndex) -> bool {
     let row = map.worker(&id.name).filter(|row| row.incarnation == id.incarnation);
     row.is_some_and(|row| row.state == WorkerState::Leaving)
+}
+
+/// Whether a registered worker is in that run, and not down.
+fn is_there(worker: &WorkerRow, id: &WorkerId) -> bool {
+    worker.incarnation == id.incarnation && worker.state != WorkerState::Down
 }
 
 /// The registered runs of the workers that should have a partition and are not down.

@@ -268,7 +268,7 @@ impl<H> Shard<H> {
             released: false,
         };
         // The map that names us may come after the primary's message. One that does not drops the partition again.
-        (join.rev > self.adopted).then(|| self.add(&row, now))
+        (join.rev > self.adopted.version()).then(|| self.add(&row, now))
     }
 
     /// Promises itself to a reign, and says whether it may follow it now.

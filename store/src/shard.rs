@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use firn_wire::command::{Op, Step};
 use firn_wire::exchange::Fate;
-use firn_wire::ids::{MapVersion, PartitionId, TableId, WorkerId};
+use firn_wire::ids::{PartitionId, TableId, WorkerId};
 use firn_wire::limits::ONCE_KEYS_MAX;
 use firn_wire::map::{Ack, MapIndex, Replication};
+use firn_wire::news::Reading;
 use firn_wire::reply::{Failure, Reply, ReplyBuf};
 
 use super::arena::Arena;
@@ -100,7 +101,7 @@ pub struct Shard<H> {
     /// The cluster's terms of leases.
     pub(crate) terms: Replication,
     /// The newest map taken.
-    pub(crate) adopted: MapVersion,
+    pub(crate) adopted: Reading,
     /// Until when the uplink lets us serve, lease clock; counts only where partitions may be given away without us.
     pub(crate) vouched_until: u64,
     /// Handovers that are on.
@@ -127,7 +128,7 @@ impl<H> Shard<H> {
             dirty: Vec::new(),
             fates: Vec::new(),
             terms: Replication::default(),
-            adopted: MapVersion::default(),
+            adopted: Reading::default(),
             vouched_until: 0,
             handovers: 0,
             ticked: 0,
@@ -431,6 +432,7 @@ mod tests {
     use firn_wire::command::{
         Condition, Cursor, ExpireIf, Expiry, Filter, Guard, KeyOp, Op, Scan, Set,
     };
+    use firn_wire::ids::MapVersion;
     use firn_wire::ids::{ClusterId, Epoch, GroupId, Incarnation, Version};
     use firn_wire::key::KeyInteger;
     use firn_wire::limits::ONCE_MS;
@@ -483,7 +485,7 @@ mod tests {
                 rule: GroupRule::Keys,
                 rev,
             }],
-            partitions: vec![row],
+            partitions: vec![row.into()],
             tables: vec![table],
         })
         .unwrap()
@@ -683,8 +685,8 @@ mod tests {
         let led = |leads: bool, counter: u64| {
             let mut map = bench.map.map().clone();
             map.version.counter = counter;
-            let row = &mut map.partitions[0];
-            (row.rev, row.epoch) = (map.version, Epoch(counter as u32));
+            let (version, row) = (map.version, map.row_mut(0));
+            (row.rev, row.epoch) = (version, Epoch(counter as u32));
             if !leads {
                 let id = WorkerId { name: "w2".parse().unwrap(), ..me() };
                 (row.primary, row.isr, row.wanted) =

@@ -19,8 +19,10 @@ use super::time::Now;
 const AGAIN_MS: u64 = 50;
 /// Who has nothing is sent as many records at most; beyond that all entries, which are fewer, at the pace of copying.
 const RECORDS_FEW: u64 = 64;
-/// Bytes of entries read at once, so that the shard is not locked for long.
-const CHUNK_BYTES: usize = 128 * 1024;
+/// Bytes of entries read at once and sent in one batch, so that neither shard is locked for long.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Entries are sent while fewer batches are unacknowledged: records, which requests wait for, come behind what is under way.
+const COPYING_BATCHES_MAX: usize = 2;
 
 /// An item of a batch that is being put together.
 enum Part {
@@ -378,9 +380,13 @@ impl<H> Shard<H> {
         self.copy(at, peer, now, draft);
     }
 
-    /// Sends entries, as many as the batch and the rate allow.
+    /// Sends entries, as many as the batch and the pace allow.
     fn copy(&mut self, at: usize, peer: usize, now: Now, draft: &mut Draft) {
-        while !draft.is_full() && self.setup.copying.may_copy(now.lease_ms) {
+        let open = self.peers[peer].link.as_ref().map_or(0, |link| link.open.len());
+        if open >= COPYING_BATCHES_MAX {
+            return; // an acknowledgement wakes it
+        }
+        while draft.bytes < CHUNK_BYTES && self.setup.copying.may_copy(now.lease_ms) {
             let Some(next) = self.next_place(at, peer) else { return };
             let tables = self.replicas[at].partition.table_ids();
             let Some(table) = tables.into_iter().find(|table| *table >= next.0) else {
@@ -395,7 +401,7 @@ impl<H> Shard<H> {
                 *place = next;
             }
         }
-        if draft.is_full() {
+        if draft.bytes >= CHUNK_BYTES {
             self.wake(peer);
         }
     }
@@ -465,6 +471,7 @@ impl<H> Shard<H> {
             return;
         }
         link.answer(ack.number, now.lease_ms);
+        link.restless |= self.setup.copying.is_busy();
         for notice in &ack.notices {
             self.notice(at, now, notice);
         }

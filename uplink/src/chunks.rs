@@ -171,7 +171,7 @@ mod tests {
         let mut new = old.clone();
         let map = Arc::make_mut(&mut new.map);
         map.version.counter += 1;
-        map.partitions[130].rev = map.version;
+        map.row_mut(130).rev = map.version;
         let change = Change::between(Some(&old), &new);
         assert_eq!(change.puts.keys().collect::<Vec<_>>(), ["partitions/000002", "version"]);
         assert_eq!((change.expected, change.deletes), (Some(b"\"1.1\"".to_vec()), vec![]));

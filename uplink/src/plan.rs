@@ -6,6 +6,8 @@
 mod absences;
 mod sticky;
 
+use std::sync::Arc;
+
 use firn_wire::ids::WorkerName;
 use firn_wire::map::{GroupRow, Map, PartitionRow, Placement};
 
@@ -32,7 +34,7 @@ fn plan_group(
     seats: &[Option<&WorkerName>],
     absences: &Absences,
     group: &GroupRow,
-    rows: &[PartitionRow],
+    rows: &[Arc<PartitionRow>],
 ) -> Vec<Vec<WorkerName>> {
     let copies = usize::from(group.copies);
     let is_new = rows.iter().all(|row| row.wanted.is_empty());

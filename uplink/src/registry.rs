@@ -262,6 +262,7 @@ impl Registry {
 fn write_plan(map: &mut Map, version: MapVersion, wanted: Vec<Vec<WorkerName>>) {
     for (row, wanted) in map.partitions.iter_mut().zip(wanted) {
         if row.wanted != wanted {
+            let row = Arc::make_mut(row);
             row.wanted = wanted;
             row.rev = version;
         }
@@ -283,7 +284,7 @@ fn add_group(
     };
     map.groups.push(GroupRow { id, copies, partitions, rule, rev: version });
     let first = map.partitions.len();
-    map.partitions.extend((0..partitions).map(|number| PartitionRow {
+    let row = |number| PartitionRow {
         id: PartitionId { group: id, number },
         rev: version,
         epoch: Epoch(1),
@@ -291,13 +292,14 @@ fn add_group(
         isr: Vec::new(),
         wanted: Vec::new(),
         released: false,
-    }));
+    };
+    map.partitions.extend((0..partitions).map(row).map(Arc::new));
     let wanted = plan(map, absences);
     write_plan(map, version, wanted);
     let workers: BTreeMap<&WorkerName, &WorkerRow> =
         map.workers.iter().map(|row| (&row.name, row)).collect();
     let is_up = |name: &&WorkerName| workers[name].state == WorkerState::Up;
-    for row in &mut map.partitions[first..] {
+    for row in map.partitions[first..].iter_mut().map(Arc::make_mut) {
         let first_up = row.wanted.iter().find(is_up).or(row.wanted.first());
         let primary: Option<WorkerId> = first_up.map(|name| workers[name].id());
         row.isr = primary.iter().cloned().collect();

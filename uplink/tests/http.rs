@@ -296,8 +296,9 @@ async fn a_cluster_grows_shrinks_and_recovers_by_curl() {
     let recovered = json_of(curl.post("/v1/recover", accept)).await;
     assert_eq!((&recovered["recovered"], &recovered["partitions"]), (&json!(8), &json!(["0/0-7"])));
     assert_eq!(json_of(curl.post("/v1/recover", accept)).await["recovered"], json!(0));
-    let led =
-        |row: &firn_wire::map::PartitionRow| row.primary.as_ref().unwrap().name.as_str() == "w2";
+    let led = |row: &std::sync::Arc<firn_wire::map::PartitionRow>| {
+        row.primary.as_ref().unwrap().name.as_str() == "w2"
+    };
     assert!(whole_map(&curl).await.partitions.iter().all(led));
 
     let patch = |body: &'static str| curl.0.patch(curl.url("/v1/settings")).body(body);
@@ -482,7 +483,7 @@ async fn a_restart_goes_on_where_it_stopped() {
     // The claim waits for the first second to be over instead of being refused.
     let by = registration("w1", 2);
     let by = firn_wire::ids::WorkerId { name: by.name, incarnation: by.incarnation };
-    let claim = |row: &firn_wire::map::PartitionRow| Proposal {
+    let claim = |row: &std::sync::Arc<firn_wire::map::PartitionRow>| Proposal {
         by: by.clone(),
         partition: row.id,
         rev: row.rev,

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod long_double;
 pub mod map;
 pub mod message;
+pub mod news;
 pub mod record;
 pub mod registry;
 pub mod replica;

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -318,10 +319,20 @@ pub struct Map {
     pub seats: Vec<SeatRow>,
     /// Groups, by id.
     pub groups: Vec<GroupRow>,
-    /// Partitions, by id.
-    pub partitions: Vec<PartitionRow>,
+    /// Partitions, by id. Shared: while they move there are many maps, each with few rows that are not of the last.
+    pub partitions: Vec<Arc<PartitionRow>>,
     /// Tables, by id.
     pub tables: Vec<TableRow>,
+}
+
+impl Map {
+    /// The partition at a place, to be changed in this map alone.
+    ///
+    /// # Panics
+    /// Without such a place.
+    pub fn row_mut(&mut self, place: usize) -> &mut PartitionRow {
+        Arc::make_mut(&mut self.partitions[place])
+    }
 }
 
 /// A map with its indexes: what every request looks into. Immutable; a new map is a new one.
@@ -329,7 +340,6 @@ pub struct Map {
 pub struct MapIndex {
     map: Map,
     tables_by_name: HashMap<TableName, usize>,
-    workers_by_name: HashMap<WorkerName, usize>,
     /// For each group, in the map's order, where its partitions start.
     starts: Vec<usize>,
 }
@@ -380,12 +390,13 @@ impl MapIndex {
         if !ascend(&map.groups, |group| u32::from(group.id.0)) || !ascend(&map.tables, |t| t.id.0) {
             return Err("groups or tables are not sorted by id".to_owned());
         }
+        if !map.workers.is_sorted_by(|one, next| one.name < next.name) {
+            return Err("workers are not sorted by name".to_owned());
+        }
         let starts = group_starts(&map)?;
         let tables_by_name =
             map.tables.iter().enumerate().map(|(at, row)| (row.name.clone(), at)).collect();
-        let workers_by_name =
-            map.workers.iter().enumerate().map(|(at, row)| (row.name.clone(), at)).collect();
-        let index = Self { map, tables_by_name, workers_by_name, starts };
+        let index = Self { map, tables_by_name, starts };
         for table in &index.map.tables {
             let group = index
                 .group(table.group)
@@ -428,7 +439,8 @@ impl MapIndex {
 
     /// A worker by name.
     pub fn worker(&self, name: &WorkerName) -> Option<&WorkerRow> {
-        self.workers_by_name.get(name).map(|at| &self.map.workers[*at])
+        let at = self.map.workers.binary_search_by(|row| row.name.cmp(name)).ok()?;
+        Some(&self.map.workers[at])
     }
 
     /// The partition of a key of a table; None when the map has no such table.
@@ -461,6 +473,6 @@ impl MapIndex {
 
     /// A partition's row.
     pub fn partition(&self, id: PartitionId) -> Option<&PartitionRow> {
-        self.position(id).map(|at| &self.map.partitions[at])
+        self.position(id).map(|at| &*self.map.partitions[at])
     }
 }

@@ -6,6 +6,7 @@
 //! a nonce it has seen.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -130,7 +131,7 @@ pub struct MapDelta {
     /// Likewise.
     pub groups: Vec<GroupRow>,
     /// Likewise.
-    pub partitions: Vec<PartitionRow>,
+    pub partitions: Vec<Arc<PartitionRow>>,
     /// Likewise.
     pub tables: Vec<TableRow>,
     /// What is gone since `from`.

@@ -133,11 +133,12 @@ impl fmt::Display for Status<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ids::{ClusterId, Epoch, GroupId, Incarnation, MapVersion, PartitionId};
     use crate::key::KeyInteger;
     use crate::map::{FORMAT, PartitionRow, Placement, SeatRow, Settings};
+    use std::sync::Arc;
 
     fn worker(name: &str, incarnation: u64) -> WorkerRow {
         WorkerRow {
@@ -152,7 +153,7 @@ mod tests {
     }
 
     /// `names` sit in order and lead four partitions by turns.
-    fn map(names: &[&str]) -> Map {
+    pub(crate) fn map(names: &[&str]) -> Map {
         let rev = MapVersion { generation: 1, counter: 1 };
         let workers: Vec<_> = names.iter().map(|name| worker(name, 1)).collect();
         let seats = (0..).zip(&workers).map(|(number, row)| SeatRow {
@@ -188,7 +189,7 @@ mod tests {
             },
             seats: seats.collect(),
             groups: Vec::new(),
-            partitions: partitions.collect(),
+            partitions: partitions.map(Arc::new).collect(),
             tables: Vec::new(),
             workers,
         }
@@ -249,6 +250,7 @@ mod tests {
         map.settings.copies = 2;
         for (place, row) in map.partitions.iter_mut().enumerate() {
             let second = &map.workers[(place + 1) % names.len()];
+            let row = Arc::make_mut(row);
             row.isr.push(second.id());
             row.wanted.push(second.name.clone());
         }
@@ -286,7 +288,7 @@ mod tests {
         assert!(!status.is_well());
 
         // Also once w3 is no longer in sync.
-        map.partitions[1].isr.pop();
+        map.row_mut(1).isr.pop();
         assert_eq!(
             findings(&map)[1],
             "2 partitions have one copy only: start w3 again, or wait until others hold them"
@@ -318,21 +320,22 @@ mod tests {
             findings(&map)[0],
             "2 partitions have not been taken up again since w1 and w2 restarted: wait, or read the logs"
         );
-        map.partitions[3].isr.clear();
+        map.row_mut(3).isr.clear();
         assert!(findings(&map)[0].starts_with("1 partition has no copy: "), "{:?}", findings(&map));
     }
 
     #[test]
     fn a_partition_moves_until_it_is_led_and_held_as_wanted() {
         let mut map = twice(&["w1", "w2", "w3"]);
-        map.partitions[0].wanted.reverse();
-        map.partitions[1].wanted[1] = map.workers[0].name.clone();
+        map.row_mut(0).wanted.reverse();
+        map.row_mut(1).wanted[1] = map.workers[0].name.clone();
         assert_eq!(Status::of(&map).moving, 2);
         // The learner that is waited for is down: as far as those that are up go, only w3 is one too many.
         map.workers[0].state = WorkerState::Down;
         let roll = Roll::of(&map);
         assert!(roll.is_moving(&map.partitions[1]));
-        let gone = crate::map::PartitionRow { isr: Vec::new(), ..map.partitions[1].clone() };
+        let mut gone = map.partitions[1].clone();
+        Arc::make_mut(&mut gone).isr.clear();
         assert!(!roll.is_moving(&gone), "what nobody has does not move");
     }
 

@@ -25,13 +25,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::peers::peers;
+use crate::peers::Peers;
 use crate::stream::Caller;
 use pulse::Pulse;
 use socket::{Socket, SocketError};
 
 /// The longest time between two looks.
 const TICK_MS: u64 = 20;
+/// How often copying is looked at while there is some.
+const PACE_MS: u64 = 10;
 /// The uplink counts as there when it has answered within this time.
 const UPLINK_FRESH: Duration = Duration::from_secs(1);
 
@@ -42,8 +44,8 @@ pub(crate) struct Beacons {
 
 /// What the thread is told.
 enum Event {
-    /// A newer map.
-    Map(Arc<MapIndex>),
+    /// A newer map, and who the peers are in it.
+    Map(Arc<MapIndex>, Peers),
     /// What became of a dial.
     Dialled(WorkerId, io::Result<TcpStream>),
     /// A peer has connected, and this has been read.
@@ -67,7 +69,11 @@ impl Beacons {
     ///
     /// # Panics
     /// Outside a runtime.
-    pub(crate) fn start(surroundings: Surroundings, map: Arc<MapIndex>) -> io::Result<Self> {
+    pub(crate) fn start(
+        surroundings: Surroundings,
+        map: Arc<MapIndex>,
+        peers: Peers,
+    ) -> io::Result<Self> {
         let (events, inbox) = channel();
         let watch = Watch {
             surroundings,
@@ -79,11 +85,12 @@ impl Beacons {
             incoming: BTreeMap::new(),
             beat_at: 0,
             tick_at: 0,
+            pace_at: 0,
         };
         let thread = std::thread::Builder::new().name("firn-beacons".into());
         thread.spawn(move || watch.run())?;
         let beacons = Self { events };
-        beacons.adopt(map);
+        beacons.adopt(map, peers);
         Ok(beacons)
     }
 
@@ -92,9 +99,9 @@ impl Beacons {
         let _ = self.events.send(event);
     }
 
-    /// A newer map.
-    pub(crate) fn adopt(&self, map: Arc<MapIndex>) {
-        self.tell(Event::Map(map));
+    /// A newer map, and who the peers are in it.
+    pub(crate) fn adopt(&self, map: Arc<MapIndex>, peers: Peers) {
+        self.tell(Event::Map(map, peers));
     }
 
     /// A peer's connection, of which this has been read. It takes the place of an earlier one.
@@ -136,6 +143,8 @@ struct Watch {
     beat_at: u64,
     /// When time is next to pass in the shards, lease clock.
     tick_at: u64,
+    /// When copying is next to go on, lease clock.
+    pace_at: u64,
 }
 
 impl Watch {
@@ -146,6 +155,7 @@ impl Watch {
             self.dial();
             self.beat();
             self.tick();
+            self.pace();
             self.wait();
         }
     }
@@ -158,7 +168,7 @@ impl Watch {
     fn take_events(&mut self) -> bool {
         while let Ok(event) = self.inbox.try_recv() {
             match event {
-                Event::Map(map) => self.adopt(map),
+                Event::Map(map, peers) => self.adopt(map, peers),
                 Event::Dialled(peer, dialled) => self.connected(&peer, dialled),
                 Event::Taken(peer, stream, read) => match Socket::new(stream, read) {
                     Ok(socket) => drop(self.incoming.insert(peer, socket)),
@@ -170,8 +180,7 @@ impl Watch {
         true
     }
 
-    fn adopt(&mut self, map: Arc<MapIndex>) {
-        let peers = peers(self.surroundings.caller.shards.me(), &map);
+    fn adopt(&mut self, map: Arc<MapIndex>, peers: Peers) {
         self.outgoing.retain(|peer, _| peers.contains_key(peer));
         for (peer, address) in peers {
             // A run that is not the registered one any more keeps the connection it has.
@@ -274,6 +283,24 @@ impl Watch {
         }
     }
 
+    /// Lets copying go on.
+    fn pace(&mut self) {
+        let shards = &self.surroundings.caller.shards;
+        let now = shards.clock().now().lease_ms;
+        if now >= self.pace_at && shards.is_copying() {
+            self.pace_at = now + PACE_MS;
+            shards.pace();
+        }
+    }
+
+    /// When this thread is next to look by itself, lease clock.
+    fn due_at(&self) -> u64 {
+        match self.surroundings.caller.shards.is_copying() {
+            true => self.tick_at.min(self.pace_at),
+            false => self.tick_at,
+        }
+    }
+
     /// Waits until something can be read, or time is to pass.
     fn wait(&self) {
         let wants = |socket: &Socket| match socket.is_behind() {
@@ -286,7 +313,7 @@ impl Watch {
         });
         let sockets = pulses.chain(self.incoming.values());
         let mut all: Vec<_> = sockets.map(|socket| PollFd::new(socket, wants(socket))).collect();
-        let patience = Duration::from_millis(self.tick_at.saturating_sub(self.lease_ms()));
+        let patience = Duration::from_millis(self.due_at().saturating_sub(self.lease_ms()));
         let patience = Timespec {
             tv_sec: patience.as_secs() as i64,
             tv_nsec: i64::from(patience.subsec_nanos()),

@@ -1,5 +1,7 @@
 //! The shards as other workers and the uplink have to do with them.
 
+use std::time::Duration;
+
 use firn_store::decide::Sent;
 use firn_store::receive::{Notices, shards_of};
 use firn_wire::ids::{MapVersion, PartitionId, WorkerId};
@@ -84,6 +86,22 @@ impl Shards {
         let mut proposals = Vec::new();
         self.each(|shard, now| shard.tick(now, map, uplink_fresh, &mut proposals));
         proposals
+    }
+
+    /// Whether something is being copied.
+    pub(crate) fn is_copying(&self) -> bool {
+        self.copying.is_busy()
+    }
+
+    /// What is being copied goes on, if its pace lets it.
+    pub(crate) fn pace(&self) {
+        self.each(|shard, _| shard.pace());
+    }
+
+    /// A copy has acknowledged a batch so long after it was sent.
+    pub(crate) fn acknowledged_after(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.copying.acknowledged(self.clock().now().lease_ms, micros);
     }
 
     /// What is known of a proposal that assumed `rev`.

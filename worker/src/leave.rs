@@ -1,5 +1,6 @@
 //! How a worker that was told to stop hands over what it leads, so that nobody misses it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use firn_client::maps::Maps;
@@ -88,7 +89,7 @@ impl Standing {
             |name: &WorkerName| map.worker(name).is_some_and(|row| row.state == WorkerState::Up);
         let others =
             |row: &&PartitionRow| row.wanted.iter().any(|name| *name != me.name && stays(name));
-        let rows = || map.partitions.iter();
+        let rows = || map.partitions.iter().map(Arc::as_ref);
         Self {
             is_known,
             kept: rows().filter(has).filter(others).count(),
@@ -140,7 +141,7 @@ mod tests {
             released: false,
         };
         map.workers = workers.iter().map(worker).collect();
-        map.partitions = (0..).zip(rows).map(|(number, given)| row(number, given)).collect();
+        map.partitions = (0..).zip(rows).map(|(number, given)| row(number, given).into()).collect();
         let (partitions, rule) = (rows.len() as u16, GroupRule::Keys);
         map.groups = vec![GroupRow { id: GroupId(0), copies: 2, partitions, rule, rev }];
         MapIndex::new(map).unwrap()

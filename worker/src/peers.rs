@@ -4,12 +4,39 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firn_wire::ids::{WorkerId, WorkerName};
 use firn_wire::map::{MapIndex, PartitionRow, WorkerState};
+use firn_wire::news::{News, Reading};
 
-/// The other workers that a map names in a row with this one, and where each is reached; None: this run of it is not the
-/// registered one, so nobody new can reach it.
-pub(crate) fn peers(me: &WorkerId, map: &MapIndex) -> BTreeMap<WorkerId, Option<String>> {
+/// Workers, and where each is reached; None: this run of it is not the registered one, so nobody new can reach it.
+pub(crate) type Peers = BTreeMap<WorkerId, Option<String>>;
+
+/// The other workers that the map in force names in a row with this one.
+pub(crate) struct Company {
+    me: WorkerId,
+    reading: Reading,
+    peers: Peers,
+}
+
+impl Company {
+    /// Of no map yet.
+    pub(crate) fn new(me: WorkerId) -> Self {
+        Self { me, reading: Reading::default(), peers: Peers::new() }
+    }
+
+    /// Reads a newer map. Who is in no row any more is found out when a worker changes.
+    pub(crate) fn read(&mut self, map: &MapIndex) -> &Peers {
+        let news = self.reading.read(map);
+        if news == News::All {
+            self.peers.clear();
+        }
+        self.peers.extend(peers(&self.me, map, news));
+        &self.peers
+    }
+}
+
+/// Those named in rows that are news.
+fn peers(me: &WorkerId, map: &MapIndex, news: News) -> Peers {
     let (mut runs, mut names) = (BTreeSet::<&WorkerId>::new(), BTreeSet::<&WorkerName>::new());
-    for row in map.partitions.iter().filter(|row| concerns(row, me)) {
+    for row in map.partitions.iter().filter(|row| news.has(row) && concerns(row, me)) {
         runs.extend(row.primary.iter().chain(&row.isr));
         names.extend(&row.wanted);
     }
@@ -58,7 +85,7 @@ mod tests {
             wanted: wanted.iter().map(|name| name.parse().unwrap()).collect(),
             released: false,
         };
-        map.partitions = (0..).zip(rows).map(|(number, given)| row(number, given)).collect();
+        map.partitions = (0..).zip(rows).map(|(number, given)| row(number, given).into()).collect();
         let (partitions, rule) = (rows.len() as u16, GroupRule::Keys);
         map.groups =
             vec![GroupRow { id: GroupId(0), copies: 2, partitions, rule, rev: map.version }];
@@ -75,9 +102,9 @@ mod tests {
             vec![up(&a), up(&b), up(&c), down],
             &[(std::slice::from_ref(&b), &["b", "a", "d"]), (std::slice::from_ref(&c), &["c"])],
         );
-        let got = peers(&a, &map);
+        let got = Company::new(a.clone()).read(&map).clone();
         assert_eq!(got, [(b, Some("b:1".to_owned()))].into(), "c shares no row, d is down");
-        assert_eq!(peers(&c, &map), BTreeMap::new());
+        assert_eq!(*Company::new(c.clone()).read(&map), BTreeMap::new());
     }
 
     #[test]
@@ -87,6 +114,6 @@ mod tests {
             vec![worker(a.clone(), WorkerState::Up), worker(new.clone(), WorkerState::Up)];
         let map = map(workers, &[(&[a.clone(), old.clone()], &["a", "b"])]);
         let want = [(old, None), (new, Some("b:1".to_owned()))];
-        assert_eq!(peers(&a, &map), want.into());
+        assert_eq!(*Company::new(a.clone()).read(&map), want.into());
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::leave::{Kept, handed_over};
 use crate::membership::{Expelled, Membership};
 use crate::node::{Asked, Node};
+use crate::peers::Company;
 use crate::proposer;
 use crate::reach::{self, Unreachable};
 use crate::replicate::Copies;
@@ -163,12 +164,15 @@ impl Running {
         let (cluster, secret) = (start.cluster, settings.secret.clone());
         let caller = Arc::new(Caller { cluster, secret, shards: Arc::clone(&shards) });
         let streams = Streams::new(Arc::clone(&caller));
-        streams.adopt(&first);
+        let mut company = Company::new(shards.me().clone());
+        let peers = company.read(&first).clone();
+        streams.adopt(&peers);
         let (proposals, inbox) = tokio::sync::mpsc::unbounded_channel();
         let surroundings = Surroundings { caller, uplink: Arc::clone(&uplink), proposals };
-        let beacons = Arc::new(Beacons::start(surroundings, Arc::clone(&first))?);
+        let beacons = Arc::new(Beacons::start(surroundings, Arc::clone(&first), peers)?);
         let adopter = Adopter {
             shards: Arc::clone(&shards),
+            company: Mutex::new(company),
             streams,
             beacons: Arc::clone(&beacons),
             folder: place.folder.clone(),

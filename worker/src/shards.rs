@@ -33,6 +33,8 @@ pub(crate) struct Shards {
     clock: Clock,
     shards: Vec<Mutex<Shard>>,
     wakes: Wakes,
+    /// The pace of its copying.
+    pub(crate) copying: Arc<Copying>,
     stopping: AtomicBool,
 }
 
@@ -58,7 +60,8 @@ impl Shards {
             rules: Rules::all(),
         };
         let shards = (0..count).map(|number| Mutex::new(Shard::new(setup(number)))).collect();
-        Self { me, clock, shards, wakes: Wakes::default(), stopping: AtomicBool::new(false) }
+        let stopping = AtomicBool::new(false);
+        Self { me, clock, shards, wakes: Wakes::default(), copying, stopping }
     }
 
     /// Who this worker is.

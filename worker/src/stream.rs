@@ -275,9 +275,9 @@ impl<'s> Stream<'s> {
 
     fn take_ack(&mut self, id: u32, message: &[u8]) -> Result<(), StreamError> {
         let ack: Ack<'_> = decode(message)?;
-        if !self.window.acknowledged(usize::from(ack.shard), id) {
-            return Err(StreamError::Unasked);
-        }
+        let sent = self.window.acknowledged(usize::from(ack.shard), id);
+        let took = sent.ok_or(StreamError::Unasked)?.elapsed();
+        self.session.shards.acknowledged_after(took);
         self.session.shards.acked(self.session.peer, self.session.number, &ack);
         Ok(())
     }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use firn_wire::ids::WorkerId;
-use firn_wire::map::MapIndex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::peers::peers;
+use crate::peers::Peers;
 use crate::stream::{Caller, run};
 use crate::wake::Wake;
 
@@ -40,19 +39,22 @@ impl Streams {
         Self { caller, runtime: Handle::current(), open: Mutex::default() }
     }
 
-    /// Begins and ends streams as a newer map says.
-    pub(crate) fn adopt(&self, map: &MapIndex) {
-        let shards = &self.caller.shards;
-        let peers = peers(shards.me(), map);
+    /// Begins and ends streams, so that there is one to each of these.
+    pub(crate) fn adopt(&self, peers: &Peers) {
         let mut open = self.open.lock().expect("no holder panics");
         open.retain(|peer, _| peers.contains_key(peer));
         for (peer, address) in peers {
             // A run that is not the registered one any more keeps the stream it has.
-            if let Some(address) = address {
-                open.entry(peer).or_insert_with_key(|peer| self.begin(peer, address));
+            if let Some(address) = address
+                && !open.contains_key(peer)
+            {
+                open.insert(peer.clone(), self.begin(peer, address.clone()));
             }
         }
-        shards.wakes().set(open.values().map(|stream| Arc::clone(&stream.wake)).collect());
+        self.caller
+            .shards
+            .wakes()
+            .set(open.values().map(|stream| Arc::clone(&stream.wake)).collect());
     }
 
     fn begin(&self, peer: &WorkerId, address: String) -> Open {

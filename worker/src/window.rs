@@ -1,12 +1,13 @@
 //! What a stream has sent and its peer has not acknowledged.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// Batches under way, by shard. A batch is named by the id of its message; the ids of a stream count up.
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// Id and bytes of each, in the order they were sent.
-    shards: Vec<VecDeque<(u32, usize)>>,
+    /// Id and bytes of each and when it was sent, in that order.
+    shards: Vec<VecDeque<(u32, usize, Instant)>>,
     /// Bytes of all.
     bytes: usize,
 }
@@ -29,17 +30,19 @@ impl Window {
 
     /// A batch is under way.
     pub(crate) fn sent(&mut self, shard: usize, id: u32, bytes: usize) {
-        self.shards[shard].push_back((id, bytes));
+        self.shards[shard].push_back((id, bytes, Instant::now()));
         self.bytes += bytes;
     }
 
-    /// A batch is acknowledged, and with it those before it of its shard. False: none of the kind is under way.
-    pub(crate) fn acknowledged(&mut self, shard: usize, id: u32) -> bool {
-        let Some(batches) = self.shards.get_mut(shard) else { return false };
-        let Some(last) = batches.iter().position(|(sent, _)| *sent == id) else { return false };
-        let freed: usize = batches.drain(..=last).map(|(_, bytes)| bytes).sum();
+    /// A batch is acknowledged, and with it those before it of its shard. Returns when it was sent; None: no such batch is
+    /// under way.
+    pub(crate) fn acknowledged(&mut self, shard: usize, id: u32) -> Option<Instant> {
+        let batches = self.shards.get_mut(shard)?;
+        let last = batches.iter().position(|(sent, ..)| *sent == id)?;
+        let sent = batches[last].2;
+        let freed: usize = batches.drain(..=last).map(|(_, bytes, _)| bytes).sum();
         self.bytes -= freed;
-        true
+        Some(sent)
     }
 }
 
@@ -53,11 +56,12 @@ mod tests {
         for (shard, id) in [(0, u32::MAX), (1, 0), (0, 1), (0, 2)] {
             window.sent(shard, id, 10);
         }
-        assert!(window.acknowledged(0, 1));
+        assert!(window.acknowledged(0, 1).is_some());
         assert_eq!(window.bytes(), 20);
         for (shard, id) in [(0, u32::MAX), (1, 2), (2, 0)] {
-            assert!(!window.acknowledged(shard, id), "{shard} {id}");
+            assert_eq!(window.acknowledged(shard, id), None, "{shard} {id}");
         }
-        assert!(window.acknowledged(1, 0) && window.acknowledged(0, 2) && window.is_empty());
+        assert!(window.acknowledged(1, 0).is_some() && window.acknowledged(0, 2).is_some());
+        assert!(window.is_empty());
     }
 }

@@ -178,8 +178,8 @@ async fn what_is_parked_goes_where_the_partition_goes() {
         settles().await;
         let mut moved = map.clone();
         moved.version.counter += 1 + old as u64;
-        moved.partitions[old].rev = moved.version;
-        moved.partitions[old].primary = Some(crate::fixture::worker(2));
+        moved.row_mut(old).rev = moved.version;
+        moved.row_mut(old).primary = Some(crate::fixture::worker(2));
         nodes[2].toy.maps.take(crate::fixture::delta(&moved)).await.unwrap();
         nodes[2].leads(old as u16);
         nodes[old].leaves(old as u16);

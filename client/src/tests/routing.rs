@@ -117,8 +117,8 @@ async fn a_value_of_the_largest_size_and_many_short_ones_pass() {
 fn moved(map: &Map, number: usize, worker: usize) -> Map {
     let mut map = map.clone();
     map.version = MapVersion { generation: 1, counter: map.version.counter + 1 };
-    map.partitions[number].rev = map.version;
-    map.partitions[number].primary = Some(fixture::worker(worker));
+    map.row_mut(number).rev = map.version;
+    map.row_mut(number).primary = Some(fixture::worker(worker));
     map
 }
 
@@ -366,7 +366,7 @@ async fn a_write_without_an_answer_is_of_unknown_fate() {
 async fn a_partition_without_a_primary_is_waited_for() {
     let (nodes, map) = cluster(2, 2).await;
     let mut without = moved(&map, 1, 1);
-    without.partitions[1].primary = None;
+    without.row_mut(1).primary = None;
     nodes[0].toy.maps.take(fixture::delta(&without)).await.unwrap();
     let reply = nodes[0].run(&mut short_session(), &[get(b"1")]).await.remove(0);
     assert_eq!(failure(&reply), "partition 0/1 has no primary");

@@ -74,7 +74,7 @@ pub(crate) fn map() -> MapIndex {
         version: rev,
         format: 1,
         settings,
-        partitions: (0..1_024).map(partition).collect(),
+        partitions: (0..1_024).map(partition).map(Arc::new).collect(),
         workers,
         seats: Vec::new(),
         groups: vec![group],

@@ -56,12 +56,13 @@ mod tests {
     use super::*;
     use crate::http::fake;
     use firn_wire::map::GroupRule;
+    use std::sync::Arc;
 
     /// Four workers lead by turns; each one's partitions are held by the next too, and partition 5 by itself only.
     fn two_copies(ack: Option<Ack>) -> MapIndex {
         let mut map = fake::map().map().clone();
         let workers: Vec<_> = map.workers.iter().map(WorkerRow::id).collect();
-        for row in &mut map.partitions {
+        for row in map.partitions.iter_mut().map(Arc::make_mut) {
             row.isr.push(workers[usize::from(row.id.number + 1) % 4].clone());
         }
         map.groups[0].copies = 2;
@@ -71,7 +72,7 @@ mod tests {
 
     fn one_short(map: &MapIndex) -> MapIndex {
         let mut map = map.map().clone();
-        map.partitions[5].isr.pop();
+        map.row_mut(5).isr.pop();
         MapIndex::new(map).unwrap()
     }
 

@@ -112,7 +112,7 @@ fn a_copy_that_was_not_wanted_for_a_moment_has_everything_before_it_is_added() {
     world.store(0, "k", "v");
     world.change(|row| row.isr.truncate(1));
     world.map.version.counter += 1;
-    let (version, row) = (world.map.version, &mut world.map.partitions[0]);
+    let (version, row) = (world.map.version, world.map.row_mut(0));
     (row.rev, row.wanted) = (version, vec![world::worker(0).name]);
     let (now, map) = (world.clock(), world.index());
     world.shards[1].adopt(now, &map);

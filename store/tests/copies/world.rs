@@ -77,7 +77,7 @@ fn first_map(n: usize, in_sync: usize, wanted: &[usize]) -> Map {
             rule: GroupRule::Keys,
             rev,
         }],
-        partitions: vec![PartitionRow {
+        partitions: vec![Arc::new(PartitionRow {
             id: AT,
             rev,
             epoch: Epoch(1),
@@ -85,7 +85,7 @@ fn first_map(n: usize, in_sync: usize, wanted: &[usize]) -> Map {
             isr: (0..in_sync).map(worker).collect(),
             wanted: wanted.iter().map(|n| worker(*n).name).collect(),
             released: false,
-        }],
+        })],
         tables: vec![TableRow {
             id: TABLE,
             name: "default".parse().expect("the test made it so"),
@@ -160,9 +160,9 @@ impl World {
     /// The row as a proposal, or a test, wants it.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut PartitionRow)) {
         self.map.version.counter += 1;
-        let row = &mut self.map.partitions[0];
+        let (version, row) = (self.map.version, self.map.row_mut(0));
         change(row);
-        row.rev = self.map.version;
+        row.rev = version;
         self.publish();
     }
 

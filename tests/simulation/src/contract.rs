@@ -61,7 +61,9 @@ impl Contract {
         let (partition, run) = (proposal.partition, proposal.by.incarnation.0);
         let is_first = self.sought.insert((partition, run, proposal.rev));
         let leads = row.primary.as_ref() == Some(&proposal.by);
-        if !leads && is_first && self.woken.get(&run) == Some(&now) {
+        // Who claims what only the dead had goes by the map, not by who is silent.
+        let succeeds = !leads && row.has_in_sync(&proposal.by);
+        if succeeds && is_first && self.woken.get(&run) == Some(&now) {
             return Some(format!("stall: {} seeks {partition} as soon as it wakes", proposal.by));
         }
         // One that did not leave is over again.

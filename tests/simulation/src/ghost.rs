@@ -11,6 +11,7 @@
 //! I7 and I8 are the store's own assertions. I11 is of watchers, which there are none of yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use firn_store::view::{Part, View};
 use firn_wire::ids::{Epoch, MapVersion, PartitionId, WorkerId};
@@ -44,7 +45,7 @@ pub struct Ghost {
     /// Whether copies may all be lost at once, so that I3 and I5 cannot be asked for.
     loses: bool,
     version: MapVersion,
-    rows: BTreeMap<PartitionId, PartitionRow>,
+    rows: BTreeMap<PartitionId, Arc<PartitionRow>>,
     leaders: BTreeMap<(PartitionId, Epoch), WorkerId>,
     standings: BTreeMap<(PartitionId, Run), Standing>,
     /// The newest record of each reign that a client has seen something of.
@@ -92,7 +93,7 @@ impl Ghost {
 
     /// The runs that are in sync with a partition by its row.
     pub fn row(&self, partition: PartitionId) -> Option<&PartitionRow> {
-        self.rows.get(&partition)
+        self.rows.get(&partition).map(Arc::as_ref)
     }
 
     /// The uplink has a map; how many partitions have another primary in it.
@@ -135,7 +136,8 @@ impl Ghost {
         let run = who.incarnation.0;
         for view in views {
             self.check_digest(run, &view);
-            let odd = self.contract.seen(who, &view, self.rows.get(&view.partition));
+            let odd =
+                self.contract.seen(who, &view, self.rows.get(&view.partition).map(Arc::as_ref));
             // Where all copies may go at once time begins anew with the data.
             self.broken.extend(odd.filter(|odd| !(self.loses && odd.starts_with("time"))));
             let serves = view.part == Part::Leads { serves: true };

@@ -5,6 +5,7 @@
 //! was acknowledged, whatever their primary is about to propose.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use firn_wire::ids::{WorkerId, WorkerName};
 use firn_wire::map::{Map, PartitionRow};
@@ -19,7 +20,8 @@ fn living<'m>(
 
 /// Whether each partition has an in-sync copy on a living run of another worker.
 pub fn is_spare(map: &Map, worker: &str, alive: &BTreeSet<WorkerId>) -> bool {
-    let kept = |row| living(row, alive).any(|member| member.name.as_str() != worker);
+    let kept =
+        |row: &Arc<PartitionRow>| living(row, alive).any(|member| member.name.as_str() != worker);
     !map.partitions.is_empty() && map.partitions.iter().all(kept)
 }
 
@@ -29,7 +31,7 @@ pub fn is_whole(map: &Map, alive: &BTreeSet<WorkerId>) -> bool {
         let group = map.groups.iter().find(|group| group.id == row.id.group);
         group.map_or(1, |group| usize::from(group.copies)).min(alive.len())
     };
-    let whole = |row: &PartitionRow| {
+    let whole = |row: &Arc<PartitionRow>| {
         let is_led = row.primary.as_ref().is_some_and(|primary| alive.contains(primary));
         is_led && living(row, alive).count() >= copies_of(row)
     };
@@ -88,7 +90,7 @@ mod tests {
             workers: Vec::new(),
             seats: Vec::new(),
             groups: vec![group],
-            partitions: (0..).zip(partitions).map(row).collect(),
+            partitions: (0..).zip(partitions).map(row).map(Arc::new).collect(),
             tables: Vec::new(),
         }
     }
@@ -122,7 +124,7 @@ mod tests {
         let mut map = map(&[&[run("a", 1)]]);
         assert!(!has_nothing(&map, &"a".parse().unwrap()));
         assert!(has_nothing(&map, &"b".parse().unwrap()));
-        map.partitions[0].wanted.push("b".parse().unwrap());
+        map.row_mut(0).wanted.push("b".parse().unwrap());
         assert!(!has_nothing(&map, &"b".parse().unwrap()));
     }
 }

@@ -22,7 +22,7 @@ impl Registry {
         let (map, version) = self.change();
         let mut apply = |(judged, proposal): (Judged, &Proposal)| match judged {
             Ok((place, deed)) => {
-                apply(&mut map.partitions[place], deed, proposal, version);
+                apply(map.row_mut(place), deed, proposal, version);
                 Verdict::Applied(version)
             }
             Err(_) => refused(judged),

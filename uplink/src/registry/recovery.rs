@@ -82,7 +82,7 @@ impl Registry {
         }
         let (map, version) = self.change();
         for (place, heir) in lost.iter().zip(heirs) {
-            let row = &mut map.partitions[*place];
+            let row = map.row_mut(*place);
             row.epoch.0 += 1;
             row.isr = vec![heir.clone()];
             row.primary = Some(heir);

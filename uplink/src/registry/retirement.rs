@@ -52,7 +52,8 @@ impl Registry {
     fn draining(&self, name: &WorkerName) -> Draining {
         let state = self.worker(name).expect("the caller has found it").state;
         let rows = &self.map().partitions;
-        let leads = |row: &&PartitionRow| row.primary.as_ref().is_some_and(|id| id.name == *name);
+        let leads =
+            |row: &&Arc<PartitionRow>| row.primary.as_ref().is_some_and(|id| id.name == *name);
         Draining {
             worker: name.clone(),
             state,

@@ -1,6 +1,7 @@
 //! Silence: how long workers have been away, and who the plan therefore does not count on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use firn_wire::ids::{GroupId, WorkerName};
 use firn_wire::map::{Map, PartitionRow, WorkerRow, WorkerState};
@@ -103,7 +104,7 @@ fn missed(map: &Map) -> BTreeSet<&WorkerName> {
     let leaving: BTreeSet<&WorkerName> = leaving.map(|row| &row.name).collect();
     let copies: BTreeMap<GroupId, usize> =
         map.groups.iter().map(|group| (group.id, usize::from(group.copies))).collect();
-    let cannot_wait = |row: &&PartitionRow| {
+    let cannot_wait = |row: &&Arc<PartitionRow>| {
         let min_in_sync = copies[&row.id.group].saturating_sub(1).max(1);
         let stays = |name: &WorkerName| roll.is_up(name) && !leaving.contains(name);
         let only_leavers =

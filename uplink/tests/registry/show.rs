@@ -1,6 +1,7 @@
 //! Answers, maps and changes in short, for golden scripts.
 
 use std::fmt::{Display, Write as _};
+use std::sync::Arc;
 
 use firn_uplink::registry::{Answer, Refusal};
 use firn_wire::ids::{TableId, WorkerId};
@@ -92,7 +93,7 @@ fn rows(
     workers: &[WorkerRow],
     seats: &[SeatRow],
     groups: &[GroupRow],
-    partitions: &[PartitionRow],
+    partitions: &[Arc<PartitionRow>],
     tables: &[TableRow],
 ) {
     let touched = |row: &&TableRow| row.id >= TableId(16) || row.rev.counter > 1;
@@ -139,7 +140,7 @@ fn group(row: &GroupRow) -> String {
     )
 }
 
-fn partition(row: &PartitionRow) -> String {
+fn partition(row: &Arc<PartitionRow>) -> String {
     let primary = row.primary.as_ref().map_or("nobody".to_owned(), id);
     let (isr, wanted) = (list(&row.isr, id), list(&row.wanted, |name| name.to_string()));
     let epoch = row.epoch.0;

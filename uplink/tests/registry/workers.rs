@@ -63,7 +63,7 @@ pub(crate) fn claim_all(world: &mut World) {
     let map = world.registry.map();
     let roll = Roll::of(map);
     let led = map.partitions.iter().filter(|row| roll.copies(row) == 0);
-    let claim = |row: &firn_wire::map::PartitionRow| {
+    let claim = |row: &std::sync::Arc<firn_wire::map::PartitionRow>| {
         let name = &row.isr.first()?.name;
         let by = map.workers.iter().find(|worker| worker.name == *name)?.id();
         let (epoch, isr) = (Epoch(row.epoch.0 + 1), vec![by.clone()]);

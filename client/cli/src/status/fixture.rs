@@ -1,5 +1,7 @@
 //! A map for the tests of this folder.
 
+use std::sync::Arc;
+
 use firn_wire::ids::{ClusterId, Epoch, GroupId, Incarnation, MapVersion, PartitionId};
 use firn_wire::key::KeyInteger;
 use firn_wire::map::{
@@ -53,7 +55,7 @@ pub(super) fn map(workers: usize, copies: u8) -> Map {
         settings: settings(copies),
         seats: seats.collect(),
         groups: vec![group],
-        partitions: partitions.collect(),
+        partitions: partitions.map(Arc::new).collect(),
         tables: Vec::new(),
         workers,
     }

@@ -71,12 +71,12 @@ mod tests {
     fn a_hand_over_is_due_once_the_target_has_all() {
         let mut map = map(3, 2);
         assert!(Holdings::of(&map).due.is_empty());
-        map.partitions[0].wanted.swap(0, 1);
+        map.row_mut(0).wanted.swap(0, 1);
         let due: Vec<_> = Holdings::of(&map).due.into_iter().collect();
         let (w1, w2) = (&map.workers[0].name, &map.workers[1].name);
         assert_eq!(due, [((w1, w2), 1)]);
         let mut copying = map.clone();
-        copying.partitions[0].isr.truncate(1);
+        copying.row_mut(0).isr.truncate(1);
         assert!(Holdings::of(&copying).due.is_empty());
         down(&mut map, 1);
         assert!(Holdings::of(&map).due.is_empty());

@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_movement_of_which_nothing_comes_is_stuck() {
         let mut handing = map(3, 2);
-        handing.partitions[0].wanted.swap(0, 1);
+        handing.row_mut(0).wanted.swap(0, 1);
         assert_eq!(notes_of(&handing, moving(9_999)), [""; 0], "it goes on");
         assert_eq!(
             notes_of(&handing, moving(63_000)),

@@ -28,7 +28,7 @@ pub(crate) struct Resize {
     #[arg(long, default_value_t = 5_000)]
     rate: u32,
     /// Partitions that are asked all the time, besides
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 15)]
     probes: usize,
     /// Seconds before anything moves
     #[arg(long, default_value_t = 20.0)]

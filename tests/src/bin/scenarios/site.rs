@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// How long a cluster may take to have all copies again.
 pub(crate) const WHOLE_PATIENCE: Duration = Duration::from_secs(300);
+/// How often it is asked whether it is.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Where copies of logs go that somebody should look at.
 const LOGS: &str = "target/scenarios";
@@ -78,7 +80,15 @@ impl Site {
     /// When it is not in time.
     pub(crate) fn wait_whole(&self) -> Duration {
         let start = Instant::now();
-        wait_until("the cluster is whole", WHOLE_PATIENCE, || self.is_whole().then_some(()));
+        let whole = || match self.is_whole() {
+            true => Some(()),
+            // The uplink looks at every partition to answer that: not all the time.
+            false => {
+                std::thread::sleep(LOOK_EVERY);
+                None
+            }
+        };
+        wait_until("the cluster is whole", WHOLE_PATIENCE, whole);
         start.elapsed()
     }
 
