@@ -68,7 +68,8 @@ struct Flags {
     /// uplink answers [default: never]
     #[arg(long, value_name = "DURATION", value_parser = rehoming)]
     rehome_after: Option<Rehoming>,
-    /// Bytes a worker copies to others in a second when partitions move; 0 is as fast as it goes [default: 32MiB]
+    /// The most bytes a worker copies to others in a second when partitions move, fewer while requests would wait; 0 is as
+    /// fast as it goes [default: 32MiB]
     #[arg(long, value_name = "BYTES", value_parser = firn_config::size)]
     copy_rate: Option<u64>,
     /// The secret every process of the cluster is given, 16 bytes or more

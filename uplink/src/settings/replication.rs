@@ -25,7 +25,7 @@ pub struct ReplicationWishes {
     pub forget_after: Option<Duration>,
     /// When a partition that has no copy left starts again empty.
     pub rehome_after: Option<Rehoming>,
-    /// Bytes a worker copies to others in a second; 0: as fast as it goes.
+    /// The most bytes a worker copies to others in a second; 0: as fast as it goes.
     pub copy_rate: Option<u64>,
 }
 
