@@ -52,6 +52,8 @@ pub struct Fleet {
     uplink_runs: bool,
     /// By name.
     pub members: BTreeMap<String, Member>,
+    /// Workers that were drained and have ended, and are still registered.
+    drained: Vec<String>,
     started: usize,
     /// Workers that ended by themselves or not as they should, in words.
     pub mishaps: Vec<String>,
@@ -92,6 +94,7 @@ impl Fleet {
             uplink,
             uplink_runs: true,
             members: BTreeMap::new(),
+            drained: Vec::new(),
             started: 0,
             mishaps: Vec::new(),
         };
@@ -140,6 +143,7 @@ impl Fleet {
         for name in names {
             self.poll_member(&name, map.as_ref());
         }
+        self.forget();
         let reachable = self.members.values().filter(|member| member.is_reachable());
         let doors = reachable
             .map(|member| Doors { resp: member.process.resp(), http: member.process.http() });
@@ -178,7 +182,10 @@ impl Fleet {
                 self.start_again(name);
             }
             (Condition::Retiring(Afterwards::Return), Some(_)) => self.start_again(name),
-            (Condition::Retiring(Afterwards::StayAway), Some(_)) => self.forget(name),
+            (Condition::Retiring(Afterwards::StayAway), Some(_)) => {
+                self.members.remove(name);
+                self.drained.push(name.to_owned());
+            }
             (condition, Some(status)) => {
                 self.mishaps.push(format!("{name} ended by itself while {condition:?}: {status}"));
                 self.start_again(name);
@@ -192,10 +199,14 @@ impl Fleet {
         member.become_(Condition::Starting);
     }
 
-    /// Takes a drained worker out of the cluster. The uplink may be away: then the name stays, down and without a seat.
-    fn forget(&mut self, name: &str) {
-        self.members.remove(name);
-        self.ask("DELETE", &format!("/v1/workers/{name}"), &Value::Null);
+    /// Takes those that were drained and have ended out of the cluster. The uplink may be away, or think that they beat.
+    fn forget(&mut self) {
+        let mut drained = std::mem::take(&mut self.drained);
+        drained.retain(|name| {
+            let answer = self.ask("DELETE", &format!("/v1/workers/{name}"), &Value::Null);
+            !matches!(answer, Some(200 | 404))
+        });
+        self.drained = drained;
     }
 
     /// Whether the uplink runs.
