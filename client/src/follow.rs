@@ -10,7 +10,7 @@ use firn_wire::ids::MapVersion;
 
 /// How long one poll waits for a change.
 pub const POLL: Duration = Duration::from_secs(25);
-/// While partitions move there are hundreds of versions a second: so many are taken as one.
+/// While partitions move there are many versions a second: those of so long are taken as one.
 const TOGETHER: Duration = Duration::from_millis(5);
 /// The longest pause after a failure; half of it is chance, so that a cluster does not ask in step.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
