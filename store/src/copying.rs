@@ -1,8 +1,10 @@
 //! How much a worker copies at once: shared by its shards.
 //!
-//! Copying takes what requests leave. Its pace follows how long copies take to acknowledge, as LEDBAT's does (RFC 6817):
-//! a client's write waits for the same acknowledgements. Above the least time ever seen lately [`TARGET_US`] is allowed;
-//! below, the pace grows, above it shrinks, between a share of COPY_RATE and all of it. COPY_RATE 0 has no pace.
+//! Copying takes what requests leave. Its pace follows how long copies take to acknowledge records, which a client's write
+//! waits for too, as LEDBAT's does (RFC 6817); but what is looked at is the slow ones, since it is those that copying makes
+//! more of. In quiet times one of twenty takes longer than a time that is learnt then (Robbins and Monro, 1951). While
+//! fewer than [`SLOW_MAX`] do, the pace grows, else it shrinks, between a share of COPY_RATE and all of it. COPY_RATE 0 has
+//! no pace.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,8 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub const COPIES_AT_ONCE_MAX: usize = 2;
 /// What may be copied at once after a quiet time, in microseconds of the pace.
 const BURST_US: u64 = 10_000;
-/// How much longer than the least an acknowledgement may take on average, in microseconds.
-const TARGET_US: f64 = 250.0;
+/// The share of acknowledgements that take long in quiet times, and that which may while something is copied.
+const SLOW_QUIET: f64 = 0.05;
+const SLOW_MAX: f64 = 0.07;
+/// How far one acknowledgement in quiet times moves what counts as long, as a share of it.
+const LEARN: f64 = 0.02;
 /// How often the pace changes, in milliseconds.
 const CHANGE_EVERY_MS: u64 = 100;
 /// The most it changes by at once.
@@ -19,8 +24,6 @@ const GAIN: f64 = 0.25;
 /// The slowest pace and that at which copying begins where there are requests, as shares of COPY_RATE.
 const SLOWEST: f64 = 1.0 / 32.0;
 const FIRST: f64 = 1.0 / 8.0;
-/// How long the least time is remembered, in milliseconds: up to twice that.
-const BASE_MS: u64 = 60_000;
 
 /// The places and the pace of a worker's copying.
 #[derive(Debug, Default)]
@@ -38,43 +41,40 @@ struct State {
     delays: Delays,
 }
 
-/// How long acknowledgements took, in microseconds.
-#[derive(Debug)]
+/// How long acknowledgements take.
+#[derive(Debug, Default)]
 struct Delays {
+    /// What counts as long, in microseconds; 0: not known yet.
+    long: f64,
     /// Since the pace last changed.
     since_ms: u64,
-    sum: u64,
-    count: u64,
-    /// The least of this time and of the time before.
-    base: [u64; 2],
-    base_since_ms: u64,
-}
-
-impl Default for Delays {
-    fn default() -> Self {
-        Self { since_ms: 0, sum: 0, count: 0, base: [u64::MAX; 2], base_since_ms: 0 }
-    }
+    slow: u32,
+    count: u32,
 }
 
 impl Delays {
-    fn note(&mut self, now_ms: u64, micros: u64) {
-        if now_ms >= self.base_since_ms + BASE_MS {
-            (self.base, self.base_since_ms) = ([u64::MAX, self.base[0]], now_ms);
+    fn note(&mut self, micros: u64, is_quiet: bool) {
+        let micros = micros as f64;
+        if self.long == 0.0 {
+            self.long = micros;
         }
-        self.base[0] = self.base[0].min(micros);
-        self.sum += micros;
+        let is_slow = micros > self.long;
+        self.slow += u32::from(is_slow);
         self.count += 1;
+        if is_quiet {
+            self.long *= 1.0 + LEARN * (f64::from(u8::from(is_slow)) - SLOW_QUIET);
+        }
     }
 
-    /// How far the mean is below the target, 1 to -1, once it is time to look; it begins anew then.
+    /// How far the share of slow ones is below what it may be, 1 to -1, once it is time to look; it begins anew then. Where
+    /// nobody writes, nobody waits.
     fn off_target(&mut self, now_ms: u64) -> Option<f64> {
-        if now_ms < self.since_ms + CHANGE_EVERY_MS || self.count == 0 {
+        if now_ms < self.since_ms + CHANGE_EVERY_MS {
             return None;
         }
-        let mean = self.sum as f64 / self.count as f64;
-        let queued = mean - self.base[0].min(self.base[1]) as f64;
-        (self.since_ms, self.sum, self.count) = (now_ms, 0, 0);
-        Some(((TARGET_US - queued) / TARGET_US).max(-1.0))
+        let slow = f64::from(self.slow) / f64::from(self.count.max(1));
+        (self.since_ms, self.slow, self.count) = (now_ms, 0, 0);
+        Some(((SLOW_MAX - slow) / SLOW_MAX).max(-1.0))
     }
 }
 
@@ -120,7 +120,8 @@ impl Copying {
 
     /// Whether something may be copied now.
     pub(crate) fn may_copy(&self, lease_ms: u64) -> bool {
-        let state = self.state();
+        let mut state = self.state();
+        state.change_pace(lease_ms); // where no client writes, nothing is acknowledged
         state.rate == 0 || state.paid_us <= lease_ms * 1_000
     }
 
@@ -136,14 +137,21 @@ impl Copying {
         state.paid_us = state.paid_us.max(oldest) + price_us;
     }
 
-    /// A copy has acknowledged something so long after it was sent.
+    /// A copy has acknowledged records so long after they were sent.
     pub fn acknowledged(&self, lease_ms: u64, micros: u64) {
         let mut state = self.state();
-        state.delays.note(lease_ms, micros);
-        let Some(off_target) = state.delays.off_target(lease_ms) else { return };
-        state.share = match state.busy {
+        let is_quiet = state.busy == 0;
+        state.delays.note(micros, is_quiet);
+        state.change_pace(lease_ms);
+    }
+}
+
+impl State {
+    fn change_pace(&mut self, lease_ms: u64) {
+        let Some(off_target) = self.delays.off_target(lease_ms) else { return };
+        self.share = match self.busy {
             0 => FIRST,
-            _ => (state.share * (1.0 + GAIN * off_target)).clamp(SLOWEST, 1.0),
+            _ => (self.share * (1.0 + GAIN * off_target)).clamp(SLOWEST, 1.0),
         };
     }
 }
@@ -162,11 +170,11 @@ mod tests {
         assert!(copying.begin().is_some());
     }
 
-    /// Copies for so long while every acknowledgement takes so many microseconds more than the first.
-    fn copied_in(copying: &Arc<Copying>, times: std::ops::Range<u64>, queued: u64) -> u64 {
+    /// Copies for so long while of twenty acknowledgements in a millisecond so many are slow.
+    fn copied_in(copying: &Arc<Copying>, times: std::ops::Range<u64>, slow: u64) -> u64 {
         let mut copied = 0;
         for now in times {
-            copying.acknowledged(now, 300 + queued);
+            (0..20).for_each(|n| copying.acknowledged(now, if n < slow { 3_000 } else { 300 }));
             while copying.may_copy(now) {
                 copying.copied(now, 10_000);
                 copied += 10_000;
@@ -175,34 +183,46 @@ mod tests {
         copied
     }
 
+    fn quiet(copying: &Arc<Copying>) {
+        copying.set_rate(1_000_000);
+        for now in 0..5_000 {
+            (0..20).for_each(|n| copying.acknowledged(now, 200 + 10 * n));
+        }
+    }
+
     #[test]
     fn the_pace_is_that_of_the_rate_while_copies_are_quick_and_a_share_of_it_while_they_are_not() {
         let copying = Copying::new();
-        copying.set_rate(1_000_000);
-        copying.acknowledged(4_000, 300);
+        quiet(&copying);
         let _slot = copying.begin();
         let slow_start = copied_in(&copying, 5_000..5_500, 0);
         assert!(slow_start < 250_000, "{slow_start}");
         copied_in(&copying, 5_500..8_000, 0);
         let quick = copied_in(&copying, 8_000..18_000, 0);
         assert!((9_800_000..10_200_000).contains(&quick), "{quick} bytes in ten seconds");
-        copied_in(&copying, 18_000..22_000, 3_000);
-        let slow = copied_in(&copying, 22_000..32_000, 3_000);
+        copied_in(&copying, 18_000..22_000, 4);
+        let slow = copied_in(&copying, 22_000..32_000, 4);
         assert!((290_000..350_000).contains(&slow), "{slow} bytes in ten seconds");
-        copied_in(&copying, 32_000..36_000, 0);
-        let again = copied_in(&copying, 36_000..46_000, 0);
-        assert!((9_800_000..10_200_000).contains(&again), "{again} bytes in ten seconds");
+        copied_in(&copying, 32_000..40_000, 1);
+        let again = copied_in(&copying, 40_000..50_000, 1);
+        assert!((9_800_000..10_200_000).contains(&again), "as many slow ones as ever: {again}");
         copying.set_rate(0);
         assert!(copying.may_copy(0));
     }
 
     #[test]
-    fn a_distance_that_never_shrinks_is_not_held_against_copies() {
+    fn where_nobody_writes_it_is_as_quick_as_the_rate() {
         let copying = Copying::new();
         copying.set_rate(1_000_000);
+        copying.acknowledged(4_000, 300);
         let _slot = copying.begin();
-        copied_in(&copying, 0..3_000, 50_000);
-        let far = copied_in(&copying, 3_000..13_000, 50_000);
-        assert!((9_800_000..10_200_000).contains(&far), "{far} bytes in ten seconds");
+        let mut copied = 0;
+        for now in 5_000..15_000 {
+            while copying.may_copy(now) {
+                copying.copied(now, 10_000);
+                copied += 10_000;
+            }
+        }
+        assert!((9_000_000..10_200_000).contains(&copied), "{copied} bytes in ten seconds");
     }
 }

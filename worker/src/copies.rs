@@ -98,7 +98,7 @@ impl Shards {
         self.each(|shard, _| shard.pace());
     }
 
-    /// A copy has acknowledged a batch so long after it was sent.
+    /// A copy has acknowledged records so long after they were sent.
     pub(crate) fn acknowledged_after(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.copying.acknowledged(self.clock().now().lease_ms, micros);

@@ -29,6 +29,8 @@ use crate::window::Window;
 
 /// Bytes of batches under way to one peer above which no more are made.
 const WINDOW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Above this a batch is held to be entries that are copied, and not records that somebody waits for.
+const RECORDS_BYTES_MAX: usize = 16 * 1024;
 /// A peer that owes an acknowledgement and says nothing for this long is connected to anew.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// A connection that lasted longer than this had not failed.
@@ -276,8 +278,10 @@ impl<'s> Stream<'s> {
     fn take_ack(&mut self, id: u32, message: &[u8]) -> Result<(), StreamError> {
         let ack: Ack<'_> = decode(message)?;
         let sent = self.window.acknowledged(usize::from(ack.shard), id);
-        let took = sent.ok_or(StreamError::Unasked)?.elapsed();
-        self.session.shards.acknowledged_after(took);
+        let (bytes, sent) = sent.ok_or(StreamError::Unasked)?;
+        if bytes <= RECORDS_BYTES_MAX {
+            self.session.shards.acknowledged_after(sent.elapsed());
+        }
         self.session.shards.acked(self.session.peer, self.session.number, &ack);
         Ok(())
     }

@@ -34,15 +34,15 @@ impl Window {
         self.bytes += bytes;
     }
 
-    /// A batch is acknowledged, and with it those before it of its shard. Returns when it was sent; None: no such batch is
-    /// under way.
-    pub(crate) fn acknowledged(&mut self, shard: usize, id: u32) -> Option<Instant> {
+    /// A batch is acknowledged, and with it those before it of its shard. Returns its bytes and when it was sent; None: no
+    /// such batch is under way.
+    pub(crate) fn acknowledged(&mut self, shard: usize, id: u32) -> Option<(usize, Instant)> {
         let batches = self.shards.get_mut(shard)?;
         let last = batches.iter().position(|(sent, ..)| *sent == id)?;
-        let sent = batches[last].2;
+        let (_, bytes, sent) = batches[last];
         let freed: usize = batches.drain(..=last).map(|(_, bytes, _)| bytes).sum();
         self.bytes -= freed;
-        Some(sent)
+        Some((bytes, sent))
     }
 }
 

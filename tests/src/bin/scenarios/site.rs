@@ -14,7 +14,7 @@ use serde_json::Value;
 /// How long a cluster may take to have all copies again.
 pub(crate) const WHOLE_PATIENCE: Duration = Duration::from_secs(300);
 /// How often it is asked whether it is.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Where copies of logs go that somebody should look at.
 const LOGS: &str = "target/scenarios";
