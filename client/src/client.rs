@@ -308,9 +308,10 @@ impl Client {
 fn error_of(failure: Failure<'_>) -> ClientError {
     match failure {
         Failure::Unknown => ClientError::Unknown,
-        Failure::Unavailable(_) | Failure::NoUplink(_) | Failure::MemoryFull { .. } => {
-            ClientError::Unavailable(failure.to_string())
-        }
+        Failure::Unavailable(_)
+        | Failure::NoUplink(_)
+        | Failure::MemoryFull { .. }
+        | Failure::DiskFailed(_) => ClientError::Unavailable(failure.to_string()),
         other => ClientError::Refused(other.to_string()),
     }
 }

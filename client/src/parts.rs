@@ -126,6 +126,7 @@ fn was_run(failure: &Failure<'_>) -> bool {
             | Failure::MemoryFull { .. }
             | Failure::TooFewCopies { .. }
             | Failure::LogFull(_)
+            | Failure::DiskFailed(_)
     )
 }
 

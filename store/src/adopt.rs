@@ -5,6 +5,7 @@ use firn_wire::map::{MapIndex, PartitionRow, WorkerState, shard_of};
 use firn_wire::record::{Effect, Put};
 
 use super::follower::{Follower, Stage};
+use super::journal::Waits;
 use super::lead::Lead;
 use super::replica::{Replica, Role};
 use super::shard::Shard;
@@ -29,6 +30,7 @@ impl<H> Shard<H> {
             self.adopt_row(now, map, row);
         }
         self.drop_tables(now, map);
+        self.read_durability(map);
         if self.peers.count() > 2 * map.workers.len() + PEERS_SPARE {
             self.forget_peers(map);
         }
@@ -68,6 +70,7 @@ impl<H> Shard<H> {
             None if !self.concerns(row) => return,
             None => {
                 let at = self.add(row, now);
+                self.want_snapshot(at);
                 self.take_role(at, now, map);
             }
         }
@@ -88,6 +91,12 @@ impl<H> Shard<H> {
     }
 
     fn remove(&mut self, at: usize) {
+        let id = self.replicas[at].row.id;
+        self.take_out(at);
+        self.note_gone(id);
+    }
+
+    pub(crate) fn take_out(&mut self, at: usize) {
         self.end_reign(at);
         let mut replica = self.replicas.swap_remove(at);
         self.places.remove(&replica.row.id);
@@ -165,18 +174,23 @@ impl<H> Shard<H> {
     fn begin_reign(&mut self, at: usize, now: Now, map: &MapIndex) {
         self.end_reign(at);
         let replica = &mut self.replicas[at];
-        if replica.incomplete.take().is_some() {
+        replica.is_reloaded = false;
+        let is_part = replica.incomplete.take().is_some();
+        if is_part {
             log::warn!("partition {} is led with what had been copied of it", replica.row.id);
         }
         replica.partition.reign = replica.row.epoch;
         replica.role = Role::Lead(Box::new(Lead::new(now.lease_ms, replica.partition.clock)));
+        if is_part {
+            self.want_snapshot(at);
+        }
         self.update_followers(at, now, map);
         self.advance(at);
     }
 
     /// A reign with copies begins with a record; one that has no log has none, until there is a copy to be made.
     fn update_log(&mut self, at: usize, now: Now) {
-        let is_logged = self.replicas[at].is_logged();
+        let is_logged = self.is_logged(at);
         let Some(lead) = self.replicas[at].lead_mut() else { return };
         match lead.start {
             None if is_logged => self.write_start(at, now),
@@ -207,11 +221,11 @@ impl<H> Shard<H> {
             let entry = self.entry_of(at, table, hash, &key);
             let owned = entry.map(|(_, c)| (c.value.to_vec(), c.meta.to_vec(), c.expires_at));
             match owned {
-                None => self.journal.delete(table, &key, hash, false),
+                None => self.journal.delete(table, &key, hash, Waits::default()),
                 Some((value, meta, expires_at)) => {
                     let (key, value, meta) = (&key[..], &value[..], &meta[..]);
                     let put = Put { table, key, meta, value, expires_at };
-                    self.journal.put(&put, hash, false);
+                    self.journal.put(&put, hash, Waits::default());
                     self.apply_put(at, version, &put);
                 }
             }
@@ -275,7 +289,7 @@ impl<H> Shard<H> {
             let gone: Vec<TableId> =
                 tables.into_iter().filter(|id| map.table_by_id(*id).is_none()).collect();
             for table in gone {
-                self.empty_table(at, now, table, false);
+                self.empty_table(at, now, table, Waits::default());
             }
         }
     }

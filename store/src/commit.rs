@@ -2,6 +2,7 @@
 
 use firn_wire::record::{self, Effect, Head};
 
+use super::disk::Mark;
 use super::follower::Follower;
 use super::lead::Written;
 use super::log::Position;
@@ -26,7 +27,7 @@ impl<H> Shard<H> {
             self.replicas[at].partition.order.tail = None;
             return None;
         }
-        let waits = self.journal.waits() && self.keeps(Rule::WritesWait);
+        let waits = self.journal.waits().any() && self.keeps(Rule::WritesWait);
         let sequence = self.append(at, clock);
         let waits = waits && self.replicas[at].lead().is_some_and(|lead| lead.has_pending());
         if sequence.is_multiple_of(DIGEST_EVERY) {
@@ -56,14 +57,24 @@ impl<H> Shard<H> {
             record::end(start, out);
         });
         order.tail = Some(start);
+        let waits = self.journal.waits();
         let (marks, flushed) = self.journal.take_marks();
         replica.partition.clock = replica.partition.clock.max(clock);
-        if let Some(lead) = replica.lead_mut() {
-            lead.push(Written { start, end, sequence, marks, flushed });
+        let disk = if waits.disk { self.hurried_mark() } else { None };
+        if let Some(lead) = self.replicas[at].lead_mut() {
+            if disk.is_some() || lead.has_pending() || !lead.followers.is_empty() {
+                lead.push(Written { start, end, disk, sequence, marks, flushed });
+            }
             self.advance(at);
             self.note_dirty(at);
         }
         sequence
+    }
+
+    /// What must be on disk for what was written last, which somebody waits for.
+    fn hurried_mark(&mut self) -> Option<Mark> {
+        self.disk.as_mut()?.hurry();
+        self.disk_mark()
     }
 
     fn note_dirty(&mut self, at: usize) {
@@ -75,13 +86,14 @@ impl<H> Shard<H> {
         }
     }
 
-    /// Commits what every counted copy has.
+    /// Commits what every counted copy has, and the disk where it must.
     pub(crate) fn advance(&mut self, at: usize) {
         let position = self.commit_position(at);
+        let synced = self.disk.as_ref().map_or(Mark::default(), |disk| disk.synced);
         let fates = &mut self.fates;
         let Some(lead) = self.replicas[at].lead_mut() else { return };
         let was_started = lead.started;
-        lead.commit(position, fates);
+        lead.commit(position, synced, fates);
         if lead.started && !was_started && lead.handover.is_none() {
             lead.unpark(fates);
         }
@@ -118,8 +130,17 @@ impl<H> Shard<H> {
     /// Makes room in the log without losing what is not committed; false when there is none to be had.
     pub(crate) fn trim_log(&mut self) -> bool {
         let leads = self.dirty.iter().filter_map(|id| self.replicas[self.places[id]].lead());
-        let oldest = leads.filter_map(|lead| lead.oldest_pending()).min();
-        self.log.trim(oldest.unwrap_or(self.log.end()))
+        let oldest = leads.filter_map(|lead| lead.oldest_pending());
+        let written = self.disk.as_ref().map(|disk| disk.sent);
+        self.log.trim(oldest.chain(written).min().unwrap_or(self.log.end()))
+    }
+
+    /// Makes room for records of others, which do not wait: a disk that does not keep up gets everything anew.
+    pub(crate) fn trim_log_of_copy(&mut self) {
+        if !self.trim_log() && self.log.is_twice_full() {
+            self.lose_disk();
+            self.trim_log();
+        }
     }
 
     /// Ends a reign: what waits for it is told.

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use firn_wire::exchange::Fate;
 use firn_wire::ids::TableId;
 
+use super::disk::Mark;
 use super::few::Few;
 use super::follower::Follower;
 use super::log::Position;
@@ -22,6 +23,8 @@ const PARKED_MAX: usize = 16_384;
 struct Pending<H> {
     start: Position,
     end: Position,
+    /// What must be on disk here before it is committed.
+    disk: Option<Mark>,
     sequence: u64,
     /// Keys it changes.
     marks: Few<u64>,
@@ -45,6 +48,7 @@ pub(crate) struct Handover {
 pub(crate) struct Written {
     pub(crate) start: Position,
     pub(crate) end: Position,
+    pub(crate) disk: Option<Mark>,
     pub(crate) sequence: u64,
     pub(crate) marks: Few<u64>,
     pub(crate) flushed: Option<TableId>,
@@ -124,12 +128,12 @@ impl<H> Lead<H> {
 
     /// Takes a record that is to be committed.
     pub(crate) fn push(&mut self, written: Written) {
-        let Written { start, end, sequence, marks, flushed } = written;
+        let Written { start, end, disk, sequence, marks, flushed } = written;
         for mark in marks.as_slice() {
             self.marks.insert(*mark, sequence);
         }
         self.flushed.extend(flushed.map(|table| (table, sequence)));
-        self.pending.push_back(Pending { start, end, sequence, marks, holds: Few::None });
+        self.pending.push_back(Pending { start, end, disk, sequence, marks, holds: Few::None });
     }
 
     /// Has a reply wait for the commit of a number; gives it back when that is committed.
@@ -144,9 +148,12 @@ impl<H> Lead<H> {
         }
     }
 
-    /// Everything before a position is committed.
-    pub(crate) fn commit(&mut self, position: Position, fates: &mut Vec<(H, Fate)>) {
-        while self.pending.front().is_some_and(|pending| pending.end <= position) {
+    /// Everything before a position is committed, but for what must be on disk and is not.
+    pub(crate) fn commit(&mut self, position: Position, synced: Mark, fates: &mut Vec<(H, Fate)>) {
+        let is_committed = |pending: &Pending<H>| {
+            pending.end <= position && pending.disk.is_none_or(|mark| synced.reaches(mark))
+        };
+        while self.pending.front().is_some_and(is_committed) {
             let Some(pending) = self.pending.pop_front() else { return };
             for mark in pending.marks.as_slice() {
                 if self.marks.get(mark) == Some(&pending.sequence) {

@@ -190,6 +190,11 @@ impl Log {
         self.bytes > self.bytes_max
     }
 
+    /// Whether it is at twice its bound.
+    pub(crate) fn is_twice_full(&self) -> bool {
+        self.bytes > 2 * self.bytes_max
+    }
+
     /// Drops the oldest blocks while above the bound, but no record that ends after `keep`. Returns whether it is within
     /// its bound now.
     pub(crate) fn trim(&mut self, keep: Position) -> bool {

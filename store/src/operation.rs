@@ -10,14 +10,14 @@ use firn_wire::command::{Condition, ExpireIf, Expiry, KeyOp, Op, Set};
 use firn_wire::ids::{TableId, Version};
 use firn_wire::limits::{META_BYTES_MAX, TTL_MS_MAX};
 use firn_wire::long_double::{self, FloatError};
-use firn_wire::map::{Ack, MapIndex, TableRow};
+use firn_wire::map::{Ack, Durability, MapIndex, TableRow};
 use firn_wire::record::{Effect, Put};
 use firn_wire::reply::{Failure, Found, Reply, ReplyBuf, Value};
 
 use super::arena::{Arena, Handle, bytes_taken};
 use super::entry::{self, Content, Entry};
 use super::hash::KeyHash;
-use super::journal::Journal;
+use super::journal::{Journal, Waits};
 use super::partition::Partition;
 use super::table::INDEX_BYTES_PER_ENTRY;
 use super::usage::Usages;
@@ -37,6 +37,10 @@ pub(crate) struct Work<'s> {
     pub(crate) version: Option<Version>,
     /// What it does, for the copies.
     pub(crate) journal: &'s mut Journal,
+    /// Whether copies follow.
+    pub(crate) is_copied: bool,
+    /// Whether there is a disk.
+    pub(crate) is_durable: bool,
     /// Why nothing may be written now.
     pub(crate) blocked: Blocked,
 }
@@ -48,6 +52,8 @@ pub(crate) struct Blocked {
     pub(crate) all: Option<Failure<'static>>,
     /// Into tables whose writes wait for all copies.
     pub(crate) waiting: Option<Failure<'static>>,
+    /// Into tables of which something survives a restart.
+    pub(crate) durable: Option<Failure<'static>>,
 }
 
 /// A key with its hash, computed once.
@@ -115,22 +121,32 @@ impl<'s> Work<'s> {
         if self.entry(handle).is_expired(self.now) {
             if self.check_not_blocked(key.table).is_ok() {
                 // Nobody waits for it: whoever leads next finds it expired too.
-                self.remove(key, handle, false);
+                self.remove(key, handle, Waits::default());
             }
             return None;
         }
         Some(handle)
     }
 
-    /// Whether the table's writes wait for all copies.
-    fn waits(&self, table: TableId) -> bool {
-        self.journal.is_on()
-            && self.map.table_by_id(table).is_none_or(|row| row.policy.ack_or_default() == Ack::All)
+    /// What the table's writes wait for.
+    fn waits(&self, table: TableId) -> Waits {
+        match self.map.table_by_id(table) {
+            Some(row) => Waits::of(&row.policy, self.is_copied, self.is_durable),
+            None => Waits { copies: self.is_copied, disk: false },
+        }
     }
 
     fn check_not_blocked(&self, table: TableId) -> Outcome<()> {
-        let waiting = self.blocked.waiting.as_ref().filter(|_| self.waits(table));
-        match self.blocked.all.as_ref().or(waiting) {
+        let Some(row) = self.map.table_by_id(table) else { return Ok(()) };
+        let durability = row.policy.durability_or_default();
+        if durability == Durability::Always && !self.is_durable {
+            let why = "this worker has no data folder, and the table is to survive everything";
+            return Err(Failure::DiskFailed(format!("{why}: start it with --data").into()));
+        }
+        let waits = row.policy.ack_or_default() == Ack::All || durability == Durability::Always;
+        let waiting = self.blocked.waiting.as_ref().filter(|_| waits);
+        let durable = self.blocked.durable.as_ref().filter(|_| durability != Durability::None);
+        match self.blocked.all.as_ref().or(waiting).or(durable) {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),
         }
@@ -209,7 +225,7 @@ impl<'s> Work<'s> {
     }
 
     /// Removes an entry. Whether anything may be written was asked before.
-    fn remove(&mut self, key: Key<'_>, handle: Handle, waits: bool) {
+    fn remove(&mut self, key: Key<'_>, handle: Handle, waits: Waits) {
         self.version();
         self.journal.delete(key.table, key.bytes, key.hash, waits);
         let table = self.partition.table_mut(key.table).expect("the entry was found in it");

@@ -2,7 +2,7 @@
 
 use firn_wire::ids::{Epoch, MapVersion, PartitionId, TableId, Version, WorkerId};
 use firn_wire::limits::ONCE_MS;
-use firn_wire::map::{PartitionRow, shard_of};
+use firn_wire::map::shard_of;
 use firn_wire::record::{Effect, Effects, Put, Record};
 use firn_wire::replica::{Ack, History, Item, Notice, Refusal, encode};
 use firn_wire::reply::ReplyBuf;
@@ -10,6 +10,7 @@ use firn_wire::reply::ReplyBuf;
 use super::chunk::{Range, Target, Versioned};
 use super::entry::{Content, Entry};
 use super::follower::Place;
+use super::reload::unknown_row;
 use super::replica::{Role, Source};
 use super::rules::Rule;
 use super::shard::Shard;
@@ -88,7 +89,7 @@ pub fn shards_of(item: &Item<'_>, shards: u16) -> Vec<usize> {
     vec![shard_of(partition, shards)]
 }
 
-fn shards_of_records(mut bytes: &[u8], shards: u16) -> Vec<usize> {
+pub(crate) fn shards_of_records(mut bytes: &[u8], shards: u16) -> Vec<usize> {
     let mut concerned = Vec::new();
     while let Ok((record, rest)) = Record::read(bytes) {
         let shard = shard_of(record.head.partition, shards);
@@ -227,7 +228,9 @@ impl<H> Shard<H> {
             );
             replica.incomplete = Some((TableId(0), 0));
             replica.partition.order = Default::default();
+            self.forgo_snapshot(at);
         }
+        let replica = &self.replicas[at];
         let (epoch, sequence) = (replica.promised(), replica.partition.order.sequence);
         out.refuse(replica.row.id, epoch, sequence, why);
     }
@@ -258,17 +261,13 @@ impl<H> Shard<H> {
         if let Some(at) = self.place(join.partition) {
             return Some(at);
         }
-        let row = PartitionRow {
-            id: join.partition,
-            rev: MapVersion::default(),
-            epoch: Epoch(0),
-            primary: None,
-            isr: Vec::new(),
-            wanted: Vec::new(),
-            released: false,
-        };
+        let row = unknown_row(join.partition);
         // The map that names us may come after the primary's message. One that does not drops the partition again.
-        (join.rev > self.adopted.version()).then(|| self.add(&row, now))
+        (join.rev > self.adopted.version()).then(|| {
+            let at = self.add(&row, now);
+            self.want_snapshot(at);
+            at
+        })
     }
 
     /// Promises itself to a reign, and says whether it may follow it now.
@@ -302,6 +301,9 @@ impl<H> Shard<H> {
         let sequence = order.common(join.history, join.last);
         let resume = replica.incomplete;
         let Some(common) = sequence else { return Found::default() };
+        if replica.is_reloaded && self.lacks_tables(replica.row.id) {
+            return Found::default(); // which of its entries are missing cannot be told
+        }
         if resume.is_some() && common != order.sequence {
             return Found::default(); // what was copied before cannot be told from what is to be undone
         }
@@ -367,13 +369,18 @@ impl<H> Shard<H> {
         let replica = &mut self.replicas[at];
         replica.partition.order.take(base.sequence, base.history);
         replica.incomplete = Some((TableId(0), 0));
+        replica.is_reloaded = false;
         replica.mended.clear();
         // Steps that are undone may be done again; the primary's tokens come with the last entries.
         replica.partition.once = Default::default();
+        self.forgo_snapshot(at);
     }
 
     /// Forgets the records after a number; the entries they changed are mended.
     fn cut(&mut self, at: usize, sequence: u64) {
+        if self.replicas[at].partition.order.sequence > sequence {
+            self.want_snapshot(at);
+        }
         let order = &mut self.replicas[at].partition.order;
         while order.sequence > sequence {
             let held = order.tail.and_then(|tail| self.log.record(tail));
@@ -428,7 +435,7 @@ impl<H> Shard<H> {
         if !fits || !source.is_based {
             return Err(Refusal::Gap);
         }
-        self.apply(at, record)?;
+        self.apply(at, record, true)?;
         let replica = &mut self.replicas[at];
         let partition = &mut replica.partition;
         let sequence = partition.order.advance(head.epoch);
@@ -440,12 +447,13 @@ impl<H> Shard<H> {
             replica.mended.clear();
         }
         if self.log.is_full() {
-            self.trim_log();
+            self.trim_log_of_copy();
         }
         Ok(())
     }
 
-    fn apply(&mut self, at: usize, record: &Record<'_>) -> Taken {
+    /// Applies a record's effects; `checks`: what all entries add up to is compared too.
+    pub(crate) fn apply(&mut self, at: usize, record: &Record<'_>, checks: bool) -> Taken {
         let version = record.head.version();
         for effect in record.effects() {
             match effect.map_err(|_| Refusal::Gap)? {
@@ -454,7 +462,8 @@ impl<H> Shard<H> {
                 Effect::Delete { table, key } => self.apply_delete(at, version, table, key),
                 Effect::Flush { table } => self.apply_flush(at, table),
                 Effect::Start => {}
-                Effect::Digest { sum } => self.check_digest(at, sum)?,
+                Effect::Digest { sum } if checks => self.check_digest(at, sum)?,
+                Effect::Digest { .. } => {}
                 Effect::Once { token, replies } => {
                     let until = record.head.clock.saturating_add(ONCE_MS);
                     self.replay(at, until, token, &replies);
@@ -480,7 +489,13 @@ impl<H> Shard<H> {
         }
     }
 
-    fn take_chunk(&mut self, at: usize, id: TableId, range: Range, entries: &[u8]) -> Taken {
+    pub(crate) fn take_chunk(
+        &mut self,
+        at: usize,
+        id: TableId,
+        range: Range,
+        entries: &[u8],
+    ) -> Taken {
         if self.replicas[at].incomplete.is_none() {
             return Err(Refusal::Gap);
         }
@@ -500,7 +515,7 @@ impl<H> Shard<H> {
         Ok(())
     }
 
-    fn take_tokens(&mut self, at: usize, tokens: &[u8]) -> Taken {
+    pub(crate) fn take_tokens(&mut self, at: usize, tokens: &[u8]) -> Taken {
         let mut rest = tokens;
         while let Some((until, after)) = rest.split_first_chunk() {
             let mut effects = Effects::of(after);
@@ -518,6 +533,7 @@ impl<H> Shard<H> {
         let gone = partition.take_tables(|id| !tables.contains(&id));
         self.discard(gone);
         self.replicas[at].incomplete = None;
+        self.want_snapshot(at);
         self.check_digest(at, digest)
     }
 }

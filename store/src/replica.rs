@@ -82,6 +82,8 @@ pub(crate) struct Replica<H> {
     /// Keys whose entries are newer than the last record, until that is `mended_until`.
     pub(crate) mended: Vec<(TableId, Box<[u8]>)>,
     pub(crate) mended_until: u64,
+    /// Whether what is here was read from disk, and no map has said yet what it is.
+    pub(crate) is_reloaded: bool,
 }
 
 impl<H> Replica<H> {
@@ -98,6 +100,7 @@ impl<H> Replica<H> {
             incomplete: None,
             mended: Vec::new(),
             mended_until: 0,
+            is_reloaded: false,
         }
     }
 
@@ -124,12 +127,12 @@ impl<H> Replica<H> {
         }
     }
 
-    /// Whether its records are kept in the log: someone has, or should have, a copy.
-    pub(crate) fn is_logged(&self) -> bool {
+    /// Whether someone has, or should have, a copy.
+    pub(crate) fn is_copied(&self) -> bool {
         self.row.isr.len() > 1 || self.row.wanted.len() > 1 || self.has_followers()
     }
 
-    fn has_followers(&self) -> bool {
+    pub(crate) fn has_followers(&self) -> bool {
         self.lead().is_some_and(|lead| !lead.followers.is_empty())
     }
 }

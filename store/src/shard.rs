@@ -11,14 +11,15 @@ use firn_wire::command::{Op, Step};
 use firn_wire::exchange::Fate;
 use firn_wire::ids::{PartitionId, TableId, WorkerId};
 use firn_wire::limits::ONCE_KEYS_MAX;
-use firn_wire::map::{Ack, MapIndex, Replication};
+use firn_wire::map::{Durability, MapIndex, Replication};
 use firn_wire::news::Reading;
 use firn_wire::reply::{Failure, Reply, ReplyBuf};
 
 use super::arena::Arena;
 use super::copying::Copying;
+use super::disk::Disk;
 use super::hash::KeyHash;
-use super::journal::{Journal, mark};
+use super::journal::{Journal, Waits, mark};
 use super::log::Log;
 use super::operation::{Blocked, Work};
 use super::peer::Peers;
@@ -47,6 +48,8 @@ pub struct Setup {
     pub log_bytes_max: usize,
     /// The worker's places for copying.
     pub copying: Arc<Copying>,
+    /// Whether it has a disk.
+    pub durable: bool,
     /// [`Rules::all`].
     pub rules: Rules,
 }
@@ -95,6 +98,8 @@ pub struct Shard<H> {
     pub(crate) places: HashMap<PartitionId, usize, foldhash::fast::RandomState>,
     pub(crate) peers: Peers,
     pub(crate) log: Log,
+    /// What is to be on disk; None: there is no disk.
+    pub(crate) disk: Option<Disk>,
     pub(crate) journal: Journal,
     pub(crate) dirty: Vec<PartitionId>,
     pub(crate) fates: Vec<(H, Fate)>,
@@ -119,6 +124,7 @@ impl<H> Shard<H> {
     pub fn new(setup: Setup) -> Self {
         Self {
             log: Log::new(setup.log_bytes_max),
+            disk: setup.durable.then(Disk::default),
             setup,
             arena: Arena::new(),
             replicas: Vec::new(),
@@ -140,6 +146,11 @@ impl<H> Shard<H> {
 
     pub(crate) fn keeps(&self, rule: Rule) -> bool {
         self.setup.rules.keep(rule)
+    }
+
+    /// Whether a partition's records are kept in the log: it is copied, or goes to disk.
+    pub(crate) fn is_logged(&self, at: usize) -> bool {
+        self.disk.is_some() || self.replicas[at].is_copied()
     }
 
     pub(crate) fn discard(&mut self, tables: Vec<Table>) {
@@ -190,10 +201,11 @@ impl<H> Shard<H> {
 
     /// What keeps a partition's writes from being taken.
     fn blocked(&mut self, at: usize, map: &MapIndex) -> Blocked {
-        let replica = &self.replicas[at];
-        if !replica.is_logged() {
-            return Blocked::default();
+        let durable = self.disk_failure();
+        if !self.is_logged(at) {
+            return Blocked { durable, ..Blocked::default() };
         }
+        let replica = &self.replicas[at];
         let id = replica.row.id;
         let in_sync = replica.row.isr.len() as u8;
         let copies = map.group(id.group).map_or(1, |group| group.copies);
@@ -201,14 +213,20 @@ impl<H> Shard<H> {
         let waiting =
             (in_sync < needed).then_some(Failure::TooFewCopies { partition: id, in_sync, needed });
         let full = self.log.is_full() && !self.trim_log();
-        Blocked { all: full.then_some(Failure::LogFull(id)), waiting }
+        Blocked { all: full.then_some(Failure::LogFull(id)), waiting, durable }
+    }
+
+    /// Why nothing that is to survive can be written; a worker without a disk is only asked for what always survives.
+    fn disk_failure(&self) -> Option<Failure<'static>> {
+        let trouble = self.disk_trouble()?;
+        Some(Failure::DiskFailed(trouble.to_string().into()))
     }
 
     /// Whether the reply to a step may have to wait for copies.
     pub fn may_hold(&self, step: &Step<'_, '_>) -> bool {
         let Some(at) = self.places.get(&step.partition) else { return false };
         let Some(lead) = self.replicas[*at].lead() else { return false };
-        if lead.followers.is_empty() {
+        if lead.followers.is_empty() && self.disk.is_none() {
             return false;
         }
         let reads = |op: &Op<'_>| matches!(op, Op::Get | Op::Inspect | Op::GetRange { .. });
@@ -244,8 +262,9 @@ impl<H> Shard<H> {
         let revealed = self.revealed(at, step);
         let blocked = self.blocked(at, map);
         let clock = self.clock(at, now);
-        let replica = &mut self.replicas[at];
-        self.journal.begin(replica.is_logged());
+        self.journal.begin(self.is_logged(at));
+        let (is_durable, replica) = (self.disk.is_some(), &mut self.replicas[at]);
+        let is_copied = replica.has_followers();
         let mut work = Work {
             arena: &mut self.arena,
             hashes: &self.setup.hashes,
@@ -255,6 +274,8 @@ impl<H> Shard<H> {
             now: clock,
             version: None,
             journal: &mut self.journal,
+            is_copied,
+            is_durable,
             blocked,
         };
         match step.once {
@@ -299,10 +320,11 @@ impl<H> Shard<H> {
         table: TableId,
     ) -> Result<(u64, Option<Await>), Refused> {
         let at = self.ready(partition, now)?;
-        let waits =
-            map.table_by_id(table).is_none_or(|row| row.policy.ack_or_default() == Ack::All);
-        let Blocked { all, waiting } = self.blocked(at, map);
-        if all.is_some() || waits && waiting.is_some() {
+        let policy = map.table_by_id(table).map(|row| row.policy.clone()).unwrap_or_default();
+        let waits = Waits::of(&policy, self.replicas[at].has_followers(), self.disk.is_some());
+        let Blocked { all, waiting, durable } = self.blocked(at, map);
+        let is_kept = policy.durability_or_default() != Durability::None;
+        if all.is_some() || waits.copies && waiting.is_some() || is_kept && durable.is_some() {
             return Err(Refused::Wait);
         }
         let entries = self.empty_table(at, now, table, waits);
@@ -310,13 +332,13 @@ impl<H> Shard<H> {
     }
 
     /// Empties a table of a led partition, as a record.
-    pub(crate) fn empty_table(&mut self, at: usize, now: Now, table: TableId, waits: bool) -> u64 {
-        let clock = self.clock(at, now);
+    pub(crate) fn empty_table(&mut self, at: usize, now: Now, table: TableId, waits: Waits) -> u64 {
+        let (clock, is_logged) = (self.clock(at, now), self.is_logged(at));
         let replica = &mut self.replicas[at];
         let gone = replica.partition.take_tables(|id| id == table);
         let entries = gone.iter().map(Table::entries).sum();
         if !gone.is_empty() {
-            self.journal.begin(replica.is_logged());
+            self.journal.begin(is_logged);
             replica.partition.next_version();
             self.journal.flush(table, waits);
             self.write_record(at, clock);
@@ -507,6 +529,7 @@ mod tests {
                 usages: Arc::new(Usages::default()),
                 log_bytes_max: 1024 * 1024,
                 copying: Copying::new(),
+                durable: false,
                 rules: Rules::all(),
             });
             let map = map(policy);

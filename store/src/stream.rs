@@ -5,10 +5,10 @@ use firn_wire::record::{Effect, Effects, Put};
 use firn_wire::replica::{Ack, Batch, Item, Notice, Refusal, encode};
 
 use super::chunk;
+use super::disk::tokens_of;
 use super::entry::Content;
 use super::follower::{At, Follower, Place, Stage};
 use super::log::Position;
-use super::once::Remembered;
 use super::peer::Link;
 use super::replica::Role;
 use super::rules::Rule;
@@ -439,12 +439,7 @@ impl<H> Shard<H> {
             return;
         }
         let partition = replica.id;
-        let mut tokens = Vec::new();
-        for (_, Remembered { until, token, replies }) in replica.once.iter(0) {
-            tokens.extend_from_slice(&u64::to_le_bytes(until));
-            let replies = replies.iter().map(|reply| &reply.as_bytes()[..]).collect();
-            Effect::Once { token, replies }.write(&mut tokens);
-        }
+        let tokens = tokens_of(&replica.once);
         let (tables, digest) = (replica.table_ids(), replica.digest());
         let bytes = tokens.len();
         draft.push(Part::Tokens { partition, tokens }, bytes);

@@ -1,5 +1,6 @@
 //! What is tidied between requests, a little at a time.
 
+use super::journal::Waits;
 use super::shard::Shard;
 use super::sweep::Sweep;
 use super::time::Now;
@@ -34,8 +35,8 @@ impl<H> Shard<H> {
     fn expire_some(&mut self, now: Now) -> bool {
         let at = self.sweep.replica;
         let clock = self.clock(at, now);
+        let is_logged = self.is_logged(at);
         let replica = &mut self.replicas[at];
-        let is_logged = replica.is_logged();
         loop {
             let (arena, hashes) = (&mut self.arena, &*self.setup.hashes);
             let Some((id, table)) = replica.partition.table_at(self.sweep.table) else {
@@ -44,7 +45,7 @@ impl<H> Shard<H> {
             self.journal.begin(is_logged);
             let journal = &mut self.journal;
             // Nobody waits for it: whoever leads next finds it expired too.
-            let mut gone = |key: &[u8]| journal.delete(id, key, hashes.of(key), false);
+            let mut gone = |key: &[u8]| journal.delete(id, key, hashes.of(key), Waits::default());
             if let Some((removed, next)) =
                 table.expire(arena, hashes, clock, self.sweep.segment, &mut gone)
             {

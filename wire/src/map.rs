@@ -246,6 +246,18 @@ pub enum Ack {
     All,
 }
 
+/// What a restart leaves of a table, on workers that have a data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Nothing.
+    None,
+    /// All but what was written in the last second.
+    Everysec,
+    /// All that was acknowledged: a write is answered when it is on the disks of its in-sync copies.
+    Always,
+}
+
 /// A table's policy as an operator writes it. Every field may be left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -259,6 +271,9 @@ pub struct TablePolicy {
     /// When a write is answered; None: `all` when there are two copies or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ack: Option<Ack>,
+    /// What a restart leaves of it, on workers that have a data folder; None: `everysec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
     /// Time to live of values written without one, in milliseconds; None: they stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
@@ -274,6 +289,11 @@ impl TablePolicy {
     /// When a write is answered, with the default filled in: a single copy is all copies.
     pub fn ack_or_default(&self) -> Ack {
         self.ack.unwrap_or(Ack::All)
+    }
+
+    /// What a restart leaves of it, with the default filled in.
+    pub fn durability_or_default(&self) -> Durability {
+        self.durability.unwrap_or(Durability::Everysec)
     }
 
     /// The longest value in bytes, with the default filled in.

@@ -148,6 +148,9 @@ pub enum Failure<'a> {
     /// The copies lag so far behind that the log is full; nothing was applied.
     #[error("the log is full: the copies of partition {0} do not keep up")]
     LogFull(PartitionId),
+    /// The disk of the worker that would write it fails; nothing was applied, and what is there can be read.
+    #[error("nothing that is to survive can be written: {0}")]
+    DiskFailed(#[serde(borrow)] Cow<'a, str>),
 }
 
 /// A reply inside a reply, still encoded: so a reply never nests, whatever bytes a peer sends.

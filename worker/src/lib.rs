@@ -9,6 +9,7 @@ mod adopter;
 mod beacons;
 mod clock;
 mod copies;
+mod disk;
 mod leave;
 mod local;
 mod membership;

@@ -23,6 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::adopter::Adopter;
 use crate::beacons::{Beacons, Surroundings};
 use crate::clock::Clock;
+use crate::disk::{DiskError, Disks, Logs};
 use crate::leave::{Kept, handed_over};
 use crate::membership::{Expelled, Membership};
 use crate::node::{Asked, Node};
@@ -48,6 +49,8 @@ enum ProcessError {
     Urls(#[from] BadUrls),
     #[error(transparent)]
     Folder(#[from] FolderError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error(transparent)]
     Expelled(#[from] Expelled),
     #[error("{0}")]
@@ -102,14 +105,29 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
         cluster: saved.as_ref().map(|saved| saved.map.cluster),
     };
     let me = WorkerId { name: register.name.clone(), incarnation: register.incarnation };
+    // Read back before anybody counts on this worker: that may take long.
+    let mut logs = folder.as_ref().map(|folder| Logs::open(folder.path())).transpose()?;
+    let new_shards = |hash_seed| {
+        let durable = settings.data.is_some();
+        let (me, clock, log_bytes) = (me.clone(), clock.clone(), settings.log_bytes);
+        Arc::new(Shards::new(me, clock, settings.shards, hash_seed, log_bytes, durable))
+    };
+    let shards = logs.as_ref().and_then(Logs::hash_seed).map(new_shards);
+    if let (Some(logs), Some(shards)) = (&mut logs, &shards) {
+        tokio::task::block_in_place(|| logs.load(shards))?;
+    }
     let uplink = Arc::new(uplink);
     let membership = Arc::new(Membership::new(Arc::clone(&uplink), register, clock.clone()));
     let start = tokio::select! {
         start = Start::find(&membership, saved) => start?,
         () = stop.told() => return Ok(()),
     };
-    let shards = Shards::new(me, clock, settings.shards, start.hash_seed, settings.log_bytes);
-    let place = Place { uplink, membership, shards: Arc::new(shards), folder };
+    let shards = match shards {
+        Some(shards) => shards,
+        None => new_shards(start.hash_seed),
+    };
+    let disks = logs.map(|logs| logs.start(start.cluster, start.hash_seed, &shards)).transpose()?;
+    let place = Place { uplink, membership, shards, folder, disks };
     let line = bound.address_line();
     let (published, heartbeat) = (start.published, start.heartbeat);
     let running = Running::begin(&settings, place, start, &mut bound)?;
@@ -139,6 +157,7 @@ struct Place {
     shards: Arc<Shards>,
     /// None: nothing survives a restart.
     folder: Option<Arc<Folder>>,
+    disks: Option<Disks>,
 }
 
 /// A worker that takes part in its cluster.
@@ -221,6 +240,9 @@ impl Running {
         self.beacons.stop();
         self.place.shards.stop();
         let _ = self.upkeep.join();
+        if let Some(disks) = self.place.disks {
+            disks.stop();
+        }
     }
 }
 
@@ -272,8 +294,8 @@ async fn uplink(
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let url = format!("http://{}", listener.local_addr()?);
     let data = settings.data.as_ref().map(|folder| folder.join("uplink"));
-    let config =
-        firn_uplink::Config { data, secret: settings.secret.clone(), ..Default::default() };
+    let (secret, within) = (settings.secret.clone(), Some(settings.name.clone()));
+    let config = firn_uplink::Config { data, secret, within, ..Default::default() };
     let running = firn_uplink::start(config, listener).await?;
     Ok((Uplink::new(&url, settings.secret.clone())?, Some(running)))
 }

@@ -56,6 +56,11 @@ impl Folder {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What was kept; None when there is nothing, or it is damaged (which is logged: the uplink has the map).
     pub(crate) fn load(&self) -> Option<Saved> {
         let path = self.path.join(FILE);

@@ -18,6 +18,7 @@ use firn_wire::ids::{PartitionId, WorkerId};
 use firn_wire::map::{MapIndex, shard_of};
 
 use crate::clock::Clock;
+use crate::disk::Bells;
 use crate::wake::Wakes;
 
 /// How long upkeep waits when there is none to do.
@@ -33,19 +34,21 @@ pub(crate) struct Shards {
     clock: Clock,
     shards: Vec<Mutex<Shard>>,
     wakes: Wakes,
+    bells: Bells,
     /// The pace of its copying.
     pub(crate) copying: Arc<Copying>,
     stopping: AtomicBool,
 }
 
 impl Shards {
-    /// `count` empty shards, whose logs may take `log_bytes` together.
+    /// `count` empty shards, whose logs may take `log_bytes` together; `durable`: what is in them goes to disk.
     pub(crate) fn new(
         me: WorkerId,
         clock: Clock,
         count: u16,
         hash_seed: u64,
         log_bytes: usize,
+        durable: bool,
     ) -> Self {
         let (hashes, usages) = (Arc::new(KeyHash::new(hash_seed)), Arc::new(Usages::default()));
         let copying = Copying::new();
@@ -57,11 +60,13 @@ impl Shards {
             usages: Arc::clone(&usages),
             log_bytes_max: log_bytes / usize::from(count),
             copying: Arc::clone(&copying),
+            durable,
             rules: Rules::all(),
         };
         let shards = (0..count).map(|number| Mutex::new(Shard::new(setup(number)))).collect();
         let stopping = AtomicBool::new(false);
-        Self { me, clock, shards, wakes: Wakes::default(), copying, stopping }
+        let (wakes, bells) = (Wakes::default(), Bells::new(count));
+        Self { me, clock, shards, wakes, bells, copying, stopping }
     }
 
     /// Who this worker is.
@@ -84,6 +89,11 @@ impl Shards {
         &self.wakes
     }
 
+    /// The threads to be woken when a shard has news for its disk.
+    pub(crate) fn bells(&self) -> &Bells {
+        &self.bells
+    }
+
     /// Does something to a shard, then tells whoever waited for it.
     ///
     /// The time is read after the lock was taken: a lease that is valid then covers all that is done before the lock is
@@ -93,7 +103,9 @@ impl Shards {
         let done = act(&mut shard, self.clock.now());
         let fates = shard.take_fates();
         let wakes = self.wakes.expect(number, |peer| shard.has_news(peer));
+        let urgency = shard.disk_urgency();
         drop(shard);
+        self.bells.ring(number, urgency);
         Wakes::rouse(&wakes, number);
         fates.into_iter().for_each(|(gate, fate)| gate.open(fate));
         done

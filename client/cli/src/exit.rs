@@ -125,6 +125,7 @@ impl From<Failure<'_>> for Problem {
                 "; `firn tables alter TABLE --value-max SIZE` allows more"
             }
             Failure::MemoryFull { .. } => "; delete entries, or give the table more memory",
+            Failure::DiskFailed(_) => "; give its disk space, writes go on by themselves then",
             _ => "",
         };
         Self::new(exit, format_args!("{failure}{advice}"))

@@ -70,6 +70,9 @@ struct Policy {
     /// When a write is answered: `primary`, `all`, or `none` for the default
     #[arg(long, value_parser = or_none(ack))]
     ack: Option<Value>,
+    /// What a restart leaves on workers with a data folder: `none`, `everysec`, `always`, or `default`
+    #[arg(long, value_parser = durability)]
+    durability: Option<Value>,
     /// Time to live of values written without one, or `none`
     #[arg(long, value_name = "DURATION", value_parser = or_none(ttl_ms))]
     ttl: Option<Value>,
@@ -98,6 +101,14 @@ fn ack(text: &str) -> Result<&'static str, String> {
     }
 }
 
+fn durability(text: &str) -> Result<Value, String> {
+    match text {
+        "none" | "everysec" | "always" => Ok(text.into()),
+        "default" => Ok(Value::Null),
+        _ => Err("it is none, everysec, always or default".to_owned()),
+    }
+}
+
 fn placement(text: &str) -> Result<GroupRule, String> {
     match text {
         "keys" => Ok(GroupRule::Keys),
@@ -118,6 +129,7 @@ impl Policy {
     fn patch(&self) -> Value {
         let members = [
             ("ack", &self.ack),
+            ("durability", &self.durability),
             ("ttl_ms", &self.ttl),
             ("value_bytes_max", &self.value_max),
             ("memory_bytes_max", &self.memory_max),
@@ -259,6 +271,7 @@ mod tests {
             ttl_ms: Some(60_000),
             value_bytes_max: None,
             memory_bytes_max: None,
+            durability: None,
         };
         assert_eq!(policy.of_new(&fixed), want);
         assert_eq!(policy_text(&want), "ack=all copies=2 placement=name-ranges ttl_ms=60000");

@@ -94,6 +94,8 @@ pub(super) enum Kind {
     OutcomeUnknown,
     /// Memory is full.
     MemoryFull,
+    /// The disk fails; nothing was changed.
+    DiskFailed,
 }
 
 impl Kind {
@@ -142,6 +144,7 @@ impl Kind {
             Self::LogFull => ("log-full", 503, "the copies do not keep up"),
             Self::OutcomeUnknown => ("outcome-unknown", 504, "it may or may not have been applied"),
             Self::MemoryFull => ("memory-full", 507, "memory is full"),
+            Self::DiskFailed => ("disk-failed", 507, "the disk takes nothing"),
         }
     }
 
@@ -268,6 +271,7 @@ impl Problem {
             Failure::LogFull(_) => Kind::LogFull,
             Failure::Unknown => Kind::OutcomeUnknown,
             Failure::MemoryFull { .. } => Kind::MemoryFull,
+            Failure::DiskFailed(_) => Kind::DiskFailed,
             Failure::Denied(_) => Kind::NotAllowed,
             Failure::Invalid(_) => Kind::InvalidRequest,
             Failure::TableExists => Kind::TableExists,
@@ -372,6 +376,7 @@ mod tests {
             (Failure::LogFull(Default::default()), 503),
             (Failure::Unknown, 504),
             (Failure::MemoryFull { table: "t".into() }, 507),
+            (Failure::DiskFailed("no space".into()), 507),
             (Failure::Denied("x".into()), 403),
             (Failure::TableExists, 409),
         ];

@@ -263,6 +263,8 @@ pub(super) fn write_failure(failure: &Failure<'_>, out: &mut Vec<u8>) {
         Failure::Overflow => "ERR increment or decrement would overflow".to_owned(),
         Failure::NotFinite => "ERR increment would produce NaN or Infinity".to_owned(),
         Failure::MemoryFull { .. } => format!("OOM {failure}"),
+        // The prefix of Redis for a snapshot that cannot be saved.
+        Failure::DiskFailed(_) => format!("MISCONF {failure}"),
         Failure::Denied(_) => format!("NOPERM {failure}"),
         Failure::Unknown => format!("UNKNOWN {failure}"),
         // Redis' own words for `min-replicas-to-write`, and the prefix its clients know.
@@ -294,6 +296,7 @@ mod tests {
         let cases = [
             (few, "-NOREPLICAS Not enough good replicas to write: "),
             (Failure::LogFull(Default::default()), "-TRYAGAIN the log is full"),
+            (Failure::DiskFailed("no space".into()), "-MISCONF nothing that is to survive"),
             (Failure::Unknown, "-UNKNOWN "),
         ];
         for (failure, start) in cases {

@@ -122,6 +122,7 @@ impl World {
             usages: Arc::new(Usages::default()),
             log_bytes_max: 1024 * 1024,
             copying: Copying::new(),
+            durable: false,
             rules: Rules::all(),
         };
         let mut world = Self {

@@ -101,6 +101,7 @@ impl Worker {
                 usages: Arc::clone(&usages),
                 log_bytes_max: build.log_bytes_max,
                 copying: Arc::clone(&copying),
+                durable: false,
                 rules: build.rules,
             })
         };

@@ -1,0 +1,447 @@
+//! What a shard has for its disk: everything that a restart is to find again, in frames.
+//!
+//! The log on disk is one more copy that is only written to. It has the shard's records in their order and, between them,
+//! snapshots of single partitions: [`Item::Begin`], entries, [`Item::End`]. A snapshot replaces what came before of the
+//! partition; it is fuzzy as those of copies are, so records go on while it is written. What is older than the begin of
+//! the newest snapshot of every partition is of no use any more: so the log is compacted, by writing all partitions anew
+//! and dropping what was before.
+//!
+//! ```text
+//!  0         4        8      9
+//!  ┌─────────┬────────┬──────┬────────┐
+//!  │ length  │ crc    │ kind │ body … │   little-endian; length counts kind and body, crc (CRC-32) is over both
+//!  │ u32     │ u32    │ u8   │        │   kind 1: records, see firn_wire::record; 2: an Item, as postcard
+//!  └─────────┴────────┴──────┴────────┘
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use firn_wire::ids::{GroupId, PartitionId, TableId};
+use firn_wire::map::{Durability, MapIndex};
+use firn_wire::record::{Effect, Record, begin, end};
+use firn_wire::replica::{History, encode};
+use serde::{Deserialize, Serialize};
+
+use super::chunk;
+use super::follower::Place;
+use super::log::Position;
+use super::once::Remembered;
+use super::shard::Shard;
+
+/// Bytes before a frame's body.
+pub const FRAME_HEAD_BYTES: usize = 9;
+/// The kind of a frame with records.
+pub const RECORDS: u8 = 1;
+/// The kind of a frame with an [`Item`].
+pub const ITEM: u8 = 2;
+
+/// Entries read at once for a snapshot, in bytes, so that the shard is not locked for long.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// What is on disk besides records.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Item<'a> {
+    /// A snapshot begins: what came before of the partition is replaced, once its end is read.
+    Begin {
+        /// Which.
+        partition: PartitionId,
+        /// Its reigns.
+        history: History,
+        /// The last record whose effects are all in it; records from the next on follow.
+        sequence: u64,
+        /// The partition's time, Unix milliseconds.
+        clock: u64,
+    },
+    /// All entries of a table with hashes in a range: as in [`firn_wire::replica::Item::Chunk`].
+    Chunk {
+        /// Which.
+        partition: PartitionId,
+        /// The table.
+        table: TableId,
+        /// The first hash of the range.
+        from: u64,
+        /// The last hash of the range.
+        to: u64,
+        /// Each a version (u64) and a put.
+        #[serde(with = "serde_bytes")]
+        entries: &'a [u8],
+    },
+    /// The snapshot is whole.
+    End {
+        /// Which.
+        partition: PartitionId,
+        /// Idempotency keys: as in [`firn_wire::replica::Item::Tokens`].
+        #[serde(with = "serde_bytes")]
+        tokens: &'a [u8],
+    },
+    /// The partition is not here any more.
+    Gone {
+        /// Which.
+        partition: PartitionId,
+    },
+}
+
+/// How far the disk has come: a state of the shard is on disk when both are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    records: Position,
+    /// Every snapshot asked for up to this one.
+    snapshots: u64,
+}
+
+impl Mark {
+    /// Whether it is as far as another.
+    pub fn reaches(self, other: Self) -> bool {
+        self.records >= other.records && self.snapshots >= other.snapshots
+    }
+}
+
+/// What is to be written next.
+#[derive(Debug)]
+pub struct Filled {
+    /// Frames.
+    pub bytes: Vec<u8>,
+    /// What has been handed out with it: on disk when it is.
+    pub mark: Mark,
+    /// Whether somebody waits for it to be on disk.
+    pub hurry: bool,
+    /// Bytes that are not of records.
+    pub snapshots: usize,
+}
+
+/// How soon what is new is to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Urgency {
+    /// There is nothing.
+    None,
+    /// Within the second.
+    Soon,
+    /// Somebody waits for it.
+    Now,
+}
+
+/// A snapshot that is being written.
+#[derive(Debug)]
+struct Writing {
+    partition: PartitionId,
+    number: u64,
+    next: Place,
+}
+
+/// A shard's disk.
+///
+/// Invariants: a partition is in `wanted` or `writing` at most once, it is here, and numbers in `wanted` ascend.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// Records before it have been handed out.
+    pub(crate) sent: Position,
+    gone: Vec<PartitionId>,
+    wanted: VecDeque<(u64, PartitionId)>,
+    writing: Option<Writing>,
+    /// The number of the last snapshot asked for.
+    asked: u64,
+    pub(crate) synced: Mark,
+    hurry: bool,
+    /// Why it cannot be written to.
+    pub(crate) trouble: Option<Arc<str>>,
+    /// Tables of which nothing is kept, each with its group.
+    volatile: Vec<(GroupId, TableId)>,
+}
+
+impl Disk {
+    fn snapshots_done(&self) -> u64 {
+        let writing = self.writing.as_ref().map(|writing| writing.number);
+        let wanted = self.wanted.front().map(|(number, _)| *number);
+        writing.into_iter().chain(wanted).min().map_or(self.asked, |number| number - 1)
+    }
+
+    /// Nothing is to be written of a partition now.
+    pub(crate) fn drop_from_queue(&mut self, id: PartitionId) {
+        self.writing.take_if(|writing| writing.partition == id);
+        self.wanted.retain(|(_, wanted)| *wanted != id);
+    }
+
+    fn want(&mut self, id: PartitionId) {
+        self.drop_from_queue(id);
+        self.asked += 1;
+        self.wanted.push_back((self.asked, id));
+    }
+
+    fn is_volatile(&self, table: TableId) -> bool {
+        self.volatile.iter().any(|(_, id)| *id == table)
+    }
+
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = true;
+    }
+}
+
+/// Appends a frame around what `write` adds.
+fn frame(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_HEAD_BYTES - 1]);
+    out.push(kind);
+    write(out);
+    let length = (out.len() - start - 8) as u32;
+    let crc = crc32fast::hash(&out[start + 8..]);
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn item(out: &mut Vec<u8>, item: &Item<'_>) {
+    frame(out, ITEM, |out| out.extend_from_slice(&encode(item)));
+}
+
+impl<H> Shard<H> {
+    /// A partition is to be written anew: what the disk has of it does not lead to what it is now.
+    pub(crate) fn want_snapshot(&mut self, at: usize) {
+        let id = self.replicas[at].row.id;
+        if let Some(disk) = &mut self.disk {
+            disk.want(id);
+        }
+    }
+
+    /// A partition is not here any more.
+    pub(crate) fn note_gone(&mut self, id: PartitionId) {
+        if let Some(disk) = &mut self.disk {
+            disk.drop_from_queue(id);
+            disk.gone.push(id);
+        }
+    }
+
+    /// Learns which tables are not to be kept.
+    pub(crate) fn read_durability(&mut self, map: &MapIndex) {
+        let Some(disk) = &mut self.disk else { return };
+        let rows = map.tables.iter();
+        let volatile = rows.filter(|row| row.policy.durability_or_default() == Durability::None);
+        disk.volatile = volatile.map(|row| (row.group, row.id)).collect();
+    }
+
+    /// Whether the disk lacks some tables of a partition.
+    pub(crate) fn lacks_tables(&self, id: PartitionId) -> bool {
+        let disk = self.disk.as_ref();
+        disk.is_some_and(|disk| disk.volatile.iter().any(|(group, _)| *group == id.group))
+    }
+
+    /// Nothing is to be written of a partition until it is whole again.
+    pub(crate) fn forgo_snapshot(&mut self, at: usize) {
+        let id = self.replicas[at].row.id;
+        if let Some(disk) = &mut self.disk {
+            disk.drop_from_queue(id);
+        }
+    }
+
+    /// Why writes that must survive cannot be taken now.
+    pub fn disk_trouble(&self) -> Option<&Arc<str>> {
+        self.disk.as_ref()?.trouble.as_ref()
+    }
+
+    /// The disk fails, for this reason; None: it works again.
+    pub fn set_disk_trouble(&mut self, why: Option<Arc<str>>) {
+        if let Some(disk) = &mut self.disk {
+            disk.trouble = why;
+        }
+    }
+
+    /// Whether [`Shard::fill_disk`] has something to look for.
+    pub fn disk_urgency(&self) -> Urgency {
+        let Some(disk) = &self.disk else { return Urgency::None };
+        let snapshots = disk.writing.is_some() || !disk.wanted.is_empty();
+        match disk.hurry {
+            true => Urgency::Now,
+            false if disk.sent < self.log.end() || !disk.gone.is_empty() || snapshots => {
+                Urgency::Soon
+            }
+            false => Urgency::None,
+        }
+    }
+
+    /// What must be on disk for all that is here now.
+    pub fn disk_mark(&self) -> Option<Mark> {
+        let disk = self.disk.as_ref()?;
+        Some(Mark { records: self.log.end(), snapshots: disk.asked })
+    }
+
+    /// Somebody waits until everything is on disk.
+    pub fn hurry_disk(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.hurry();
+        }
+    }
+
+    /// Everything up to a mark is on disk, and stays there when the power goes.
+    pub fn disk_synced(&mut self, mark: Mark) {
+        if let Some(disk) = &mut self.disk {
+            disk.synced = mark;
+            self.advance_all();
+        }
+    }
+
+    /// All partitions are to be written anew. Returns the mark at which they are.
+    pub fn renew_disk(&mut self) -> Option<Mark> {
+        // One that is being copied is written when it is whole.
+        let whole = self.replicas.iter().filter(|replica| replica.incomplete.is_none());
+        let ids: Vec<PartitionId> = whole.map(|replica| replica.row.id).collect();
+        let disk = self.disk.as_mut()?;
+        ids.into_iter().for_each(|id| disk.want(id));
+        self.disk_mark()
+    }
+
+    /// What was handed out and is not on disk will never be: all partitions are written anew.
+    pub fn lose_disk(&mut self) {
+        let end = self.log.end();
+        if let Some(disk) = &mut self.disk {
+            disk.sent = end;
+        }
+        self.renew_disk();
+    }
+
+    /// What is to be written next: about so many bytes of records, and of entries of snapshots. None: nothing now.
+    pub fn fill_disk(&mut self, records_max: usize, entries_max: usize) -> Option<Filled> {
+        let mut out = Vec::new();
+        let disk = self.disk.as_mut()?;
+        for partition in std::mem::take(&mut disk.gone) {
+            item(&mut out, &Item::Gone { partition });
+        }
+        self.fill_records(records_max, &mut out);
+        let records = out.len();
+        let entries_max = out.len() + entries_max;
+        while out.len() < entries_max && self.fill_snapshot(&mut out) {}
+        let disk = self.disk.as_mut()?;
+        let hurry = std::mem::take(&mut disk.hurry);
+        if out.is_empty() && !hurry {
+            return None;
+        }
+        let mark = Mark { records: disk.sent, snapshots: disk.snapshots_done() };
+        disk.hurry = hurry && mark.records < self.log.end();
+        let snapshots = out.len() - records;
+        Some(Filled { bytes: out, mark, hurry, snapshots })
+    }
+
+    fn fill_records(&mut self, bytes_max: usize, out: &mut Vec<u8>) {
+        let Some(disk) = &mut self.disk else { return };
+        if disk.sent < self.log.start() {
+            return self.lose_disk();
+        }
+        if disk.sent == self.log.end() {
+            return;
+        }
+        let log = &self.log;
+        let kept = |table| !disk.is_volatile(table);
+        let mut sent = disk.sent;
+        frame(out, RECORDS, |out| {
+            let until = out.len() + bytes_max;
+            for (_, held) in log.walk(sent) {
+                if out.len() >= until {
+                    break;
+                }
+                sent = held.next;
+                match disk.volatile.is_empty() {
+                    true => out.extend_from_slice(held.record),
+                    false => write_kept(held.record, kept, out),
+                }
+            }
+        });
+        disk.sent = sent;
+    }
+
+    /// Writes some of a snapshot; false when there is none to be written now.
+    fn fill_snapshot(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some((at, next)) = self.snapshot_place(out) else { return false };
+        let Some(disk) = &self.disk else { return false };
+        let partition = &self.replicas[at].partition;
+        let tables = partition.table_ids();
+        let kept = |id: &TableId| *id >= next.0 && !disk.is_volatile(*id);
+        let next = match tables.into_iter().find(kept) {
+            Some(id) => {
+                let from = if id == next.0 { next.1 } else { 0 };
+                Some(self.fill_chunk(at, (id, from), out))
+            }
+            None => {
+                self.fill_end(at, out);
+                None
+            }
+        };
+        let Some(disk) = &mut self.disk else { return false };
+        match (next, &mut disk.writing) {
+            (Some(next), Some(writing)) => writing.next = next,
+            _ => disk.writing = None,
+        }
+        true
+    }
+
+    /// Where the snapshot at hand goes on; the next is begun when there is none.
+    fn snapshot_place(&mut self, out: &mut Vec<u8>) -> Option<(usize, Place)> {
+        let disk = self.disk.as_mut()?;
+        if let Some(writing) = &disk.writing {
+            return Some((self.places[&writing.partition], writing.next));
+        }
+        // Records of before must not come after the begin: some may be undone.
+        if disk.sent != self.log.end() {
+            return None;
+        }
+        let (replicas, places) = (&self.replicas, &self.places);
+        let is_whole = |(_, id): &&(u64, PartitionId)| {
+            let replica = &replicas[places[id]];
+            replica.incomplete.is_none() && replica.mended.is_empty()
+        };
+        // One that is being copied is written when it is whole; those behind it do not wait.
+        let position = disk.wanted.iter().position(|wanted| is_whole(&wanted))?;
+        let (number, id) = disk.wanted.remove(position)?;
+        let at = self.places[&id];
+        let partition = &self.replicas[at].partition;
+        let (history, sequence) = (partition.order.history.clone(), partition.order.sequence);
+        item(out, &Item::Begin { partition: id, history, sequence, clock: partition.clock });
+        let next = (TableId(0), 0);
+        disk.writing = Some(Writing { partition: id, number, next });
+        Some((at, next))
+    }
+
+    fn fill_chunk(&self, at: usize, (id, from): Place, out: &mut Vec<u8>) -> Place {
+        let partition = &self.replicas[at].partition;
+        let Some(table) = partition.table(id) else { return (TableId(id.0 + 1), 0) };
+        let (arena, hashes) = (&self.arena, &*self.setup.hashes);
+        let mut entries = Vec::new();
+        let source = chunk::Source { arena, hashes, id, table };
+        let to = source.read(from, CHUNK_BYTES, &mut entries);
+        let partition = partition.id;
+        item(out, &Item::Chunk { partition, table: id, from, to, entries: &entries });
+        if to == u64::MAX { (TableId(id.0 + 1), 0) } else { (id, to + 1) }
+    }
+
+    fn fill_end(&self, at: usize, out: &mut Vec<u8>) {
+        let partition = &self.replicas[at].partition;
+        let tokens = tokens_of(&partition.once);
+        item(out, &Item::End { partition: partition.id, tokens: &tokens });
+    }
+}
+
+/// Idempotency keys: each the time it goes and a `once` effect.
+pub(crate) fn tokens_of(once: &super::once::Once) -> Vec<u8> {
+    let mut tokens = Vec::new();
+    for (_, Remembered { until, token, replies }) in once.iter(0) {
+        tokens.extend_from_slice(&u64::to_le_bytes(until));
+        let replies = replies.iter().map(|reply| &reply.as_bytes()[..]).collect();
+        Effect::Once { token, replies }.write(&mut tokens);
+    }
+    tokens
+}
+
+/// Appends a record without what it does to tables that are not kept: its number is still counted.
+fn write_kept(record: &[u8], kept: impl Fn(TableId) -> bool, out: &mut Vec<u8>) {
+    let Ok((read, _)) = Record::read(record) else { return };
+    let start = begin(&read.head, out);
+    for effect in read.effects().flatten() {
+        let table = match &effect {
+            Effect::Put(put) => Some(put.table),
+            Effect::Delete { table, .. } | Effect::Flush { table } => Some(*table),
+            Effect::Start | Effect::Digest { .. } | Effect::Once { .. } => None,
+        };
+        if table.is_none_or(&kept) {
+            effect.write(out);
+        }
+    }
+    end(start, out);
+}
