@@ -3,7 +3,7 @@
 
 use firn_wire::ids::{Epoch, MapVersion, PartitionId, WorkerId};
 use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState};
-use firn_wire::registry::Proposal;
+use firn_wire::registry::{Kept, Proposal};
 
 use super::follower::{Follower, Stage};
 use super::lead::Handover;
@@ -435,7 +435,11 @@ impl<H> Shard<H> {
             _ => (proposal.epoch, proposal.primary.clone(), proposal.isr.clone()),
         };
         let (by, partition, rev) = (self.setup.me.clone(), row.id, proposal.rev);
-        proposals.push(Proposal { by, partition, rev, epoch, primary, isr });
+        // Who was in sync under an earlier run claims, and says what is left of it.
+        let order = &replica.partition.order;
+        let kept = Kept { epoch: order.epoch(), sequence: order.sequence };
+        let kept = (epoch > row.epoch && !row.has_in_sync(&by)).then_some(kept);
+        proposals.push(Proposal { by, partition, rev, epoch, primary, isr, kept });
     }
 
     /// What became of sending a proposal. What was applied is learnt from the map.

@@ -55,6 +55,8 @@ pub struct Metrics {
     pub proposals_refused: Count,
     /// Partitions that were started again by themselves, without a copy.
     pub rehomed: Count,
+    /// Partitions that were started again empty, since no copy had kept anything.
+    pub emptied: Count,
     /// Requests that wait for a newer map now.
     pub waiting: Count,
 }
@@ -109,6 +111,8 @@ impl Metrics {
         put("counter", "proposals_refused_total", "Proposals that were refused.", &refused);
         let rehomed = "Partitions started again without a copy, by themselves.";
         put("counter", "partitions_rehomed_total", rehomed, &self.rehomed.get());
+        let emptied = "Partitions whose copies all restarted and had kept nothing.";
+        put("counter", "partitions_emptied_total", emptied, &self.emptied.get());
         let seconds = self.commit_micros.get() as f64 / 1e6;
         put("counter", "commit_seconds_total", "Time the changes of the store took.", &seconds);
         put(

@@ -190,6 +190,7 @@ impl Owner {
             ticked.expect("time cannot be refused");
             self.note_rehomed();
         }
+        self.note_emptied();
         self.metrics.events.add(answers.len() as u64);
         self.commit()?;
         for (asker, answer) in answers {
@@ -207,6 +208,17 @@ impl Owner {
                 "{more} partitions had no copy left for longer than REHOME_AFTER and start again empty"
             );
             self.metrics.rehomed.add(more);
+        }
+    }
+
+    /// Likewise, of copies that restarted and had kept nothing.
+    fn note_emptied(&mut self) {
+        let more = self.registry.emptied() - self.metrics.emptied.get();
+        if more > 0 {
+            log::warn!(
+                "{more} partitions start again empty: all their copies restarted and kept nothing"
+            );
+            self.metrics.emptied.add(more);
         }
     }
 

@@ -9,6 +9,7 @@
 //!   worker's proposal, after their first row, or for a partition none of whose in-sync replicas is left.
 //! - After the first map somebody has a seat.
 
+mod claims;
 mod history;
 mod members;
 mod movement;
@@ -42,6 +43,7 @@ pub use refusal::{Refusal, RefusalKind};
 
 use crate::plan::{Absences, plan};
 use crate::state::State;
+use claims::Claims;
 use members::Heard;
 use silence::absences_of;
 
@@ -118,8 +120,12 @@ pub struct Registry {
     /// The map and the time at which everything was last looked at.
     reviewed: (MapVersion, u64),
     progress: Progress,
+    /// What is said of partitions all of whose in-sync replicas have restarted.
+    claims: Claims,
     /// Partitions started again by themselves.
     rehomed: u64,
+    /// Partitions of which nobody had kept anything.
+    emptied: u64,
     /// The version the step at hand began with.
     base: MapVersion,
     /// The uplink's own `host:port`, which no worker may claim.
@@ -141,7 +147,9 @@ impl Registry {
             absences: absences_of(&state.map),
             reviewed: (MapVersion::default(), now_ms),
             progress: Progress::default(),
+            claims: Claims::default(),
             rehomed: 0,
+            emptied: 0,
             base: version,
             own_address,
             state,
@@ -203,6 +211,11 @@ impl Registry {
     /// Partitions that were started again without a copy, by themselves, since the start.
     pub fn rehomed(&self) -> u64 {
         self.rehomed
+    }
+
+    /// Partitions that were started again empty since the start, since none of those in sync had kept anything.
+    pub fn emptied(&self) -> u64 {
+        self.emptied
     }
 
     /// The map's version; 0.0 before the first.

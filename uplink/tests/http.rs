@@ -490,6 +490,7 @@ async fn a_restart_goes_on_where_it_stopped() {
         epoch: Epoch(row.epoch.0 + 1),
         primary: by.clone(),
         isr: vec![by.clone()],
+        kept: None,
     };
     let claims: Vec<_> = before.partitions.iter().map(claim).collect();
     let api = Uplink::new(&curl.url(""), Secret::default()).unwrap();

@@ -190,6 +190,19 @@ pub struct Proposal {
     pub primary: WorkerId,
     /// Its new in-sync replicas, the primary among them.
     pub isr: Vec<WorkerId>,
+    /// Of a claim: what its claimer kept of the partition; None: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// What a worker has of a partition's log after a restart. The greater, the more; the default is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// The reign of its last record.
+    pub epoch: Epoch,
+    /// The number of its last record.
+    pub sequence: u64,
 }
 
 /// What became of a proposal.

@@ -82,6 +82,7 @@ impl Registry {
         if version == self.version() && now_ms < at_ms + REVIEW_EVERY_MS {
             return;
         }
+        self.claims.tidy(&self.state.map);
         self.forget_the_long_gone(now_ms);
         self.rehome(now_ms);
         self.review_absences(now_ms);

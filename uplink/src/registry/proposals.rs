@@ -1,15 +1,25 @@
 //! Proposals: workers change who leads a partition and who has all of it, by compare-and-set on the row's `rev`. What may
 //! be proposed is in `rules`.
 
-use firn_wire::ids::MapVersion;
+use std::sync::Arc;
+
+use firn_wire::ids::{Epoch, MapVersion};
 use firn_wire::map::PartitionRow;
 use firn_wire::registry::{Proposal, Verdict};
 
 use super::rules::{Deed, judge};
 use super::{Answer, Refusal, Registry};
 
-/// A proposal that applies: the place of its row, and what is done to it.
-type Judged = Result<(usize, Deed), String>;
+/// A proposal that applies, or why it does not.
+type Judged = Result<Good, String>;
+
+struct Good {
+    /// The place of its row.
+    place: usize,
+    deed: Deed,
+    /// The reign it is in from then on.
+    epoch: Epoch,
+}
 
 impl Registry {
     /// Judges proposals in order, each alone; those that apply are one change together.
@@ -21,8 +31,8 @@ impl Registry {
         }
         let (map, version) = self.change();
         let mut apply = |(judged, proposal): (Judged, &Proposal)| match judged {
-            Ok((place, deed)) => {
-                apply(map.row_mut(place), deed, proposal, version);
+            Ok(good) => {
+                apply(map.row_mut(good.place), &good, proposal, version);
                 Verdict::Applied(version)
             }
             Err(_) => refused(judged),
@@ -31,17 +41,29 @@ impl Registry {
         Ok(Answer::Verdicts(verdicts))
     }
 
-    fn judge_all(&self, proposals: &[Proposal]) -> Vec<Judged> {
+    fn judge_all(&mut self, proposals: &[Proposal]) -> Vec<Judged> {
         let mut proposed = vec![false; self.map().partitions.len()];
         let mut one = |proposal: &Proposal| {
             let place = self.partition_place(proposal)?;
             if std::mem::replace(&mut proposed[place], true) {
                 return Err(format!("partition {} is in the list twice", proposal.partition));
             }
-            let deed = judge(self.map(), &self.map().partitions[place], proposal)?;
-            Ok((place, deed))
+            self.judge_one(place, proposal)
         };
         proposals.iter().map(&mut one).collect()
+    }
+
+    fn judge_one(&mut self, place: usize, proposal: &Proposal) -> Judged {
+        let map = Arc::clone(self.map());
+        let row = &map.partitions[place];
+        let deed = judge(&map, row, proposal)?;
+        let mut epoch = proposal.epoch;
+        if deed == Deed::Claim {
+            let won = self.claims.judge(&map, row, proposal)?;
+            epoch = won.epoch;
+            self.emptied += u64::from(won.is_empty);
+        }
+        Ok(Good { place, deed, epoch })
     }
 
     fn partition_place(&self, proposal: &Proposal) -> Result<usize, String> {
@@ -52,18 +74,19 @@ impl Registry {
 }
 
 fn refused(judged: Judged) -> Verdict {
-    Verdict::Refused(judged.expect_err("the caller looked"))
+    Verdict::Refused(judged.err().expect("the caller looked"))
 }
 
-fn apply(row: &mut PartitionRow, deed: Deed, proposal: &Proposal, version: MapVersion) {
-    assert!(proposal.epoch >= row.epoch, "epoch {} after {}", proposal.epoch.0, row.epoch.0);
+fn apply(row: &mut PartitionRow, good: &Good, proposal: &Proposal, version: MapVersion) {
+    let (before, now) = (row.epoch, good.epoch);
+    assert!(now >= proposal.epoch.max(before), "epoch {} after {}", now.0, before.0);
     let new_reign = row.primary.as_ref() != Some(&proposal.primary);
-    assert_eq!(new_reign, proposal.epoch > row.epoch, "a primary without an epoch of its own");
-    row.epoch = proposal.epoch;
+    assert_eq!(new_reign, now > before, "a primary without an epoch of its own");
+    row.epoch = now;
     row.primary = Some(proposal.primary.clone());
     row.isr = proposal.isr.clone();
     row.rev = version;
-    match deed {
+    match good.deed {
         Deed::Members | Deed::Nothing => {}
         Deed::Handover => row.released = true,
         Deed::Failover | Deed::Claim => row.released = false,

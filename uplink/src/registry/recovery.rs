@@ -73,17 +73,17 @@ impl Registry {
             let detail = "no worker is up to take the partitions: start one";
             return Err(Refusal::later(RefusalKind::NobodyUp, detail, 1_000));
         };
-        if let Some(last) =
-            lost.iter().find(|place| self.map().partitions[**place].epoch >= Epoch::MAX)
-        {
-            let detail =
-                format!("partition {} has had its last reign", self.map().partitions[*last].id);
+        let next = |place: &usize| self.claims.epoch_after(&self.map().partitions[*place]);
+        let epochs: Vec<Epoch> = lost.iter().map(next).collect();
+        if let Some(last) = epochs.iter().position(|epoch| *epoch > Epoch::MAX) {
+            let id = self.map().partitions[lost[last]].id;
+            let detail = format!("partition {id} has had its last reign");
             return Err(Refusal::new(RefusalKind::TooMany, detail));
         }
         let (map, version) = self.change();
-        for (place, heir) in lost.iter().zip(heirs) {
+        for ((place, heir), epoch) in lost.iter().zip(heirs).zip(epochs) {
             let row = map.row_mut(*place);
-            row.epoch.0 += 1;
+            row.epoch = epoch;
             row.isr = vec![heir.clone()];
             row.primary = Some(heir);
             row.released = false;
@@ -93,16 +93,18 @@ impl Registry {
         Ok(Recovered { version, recovered: lost.len(), partitions })
     }
 
-    /// Who gets a lost partition: one who was in sync and is back, who may have kept some of it; else who should have it;
-    /// else anybody who sits.
+    /// Who gets a lost partition: of those who were in sync and are back the one who is known to have kept most; else who
+    /// should have it; else anybody who sits.
     fn heir(&self, place: usize) -> Option<WorkerId> {
         let row = &self.map().partitions[place];
         let in_state = |name: &WorkerName, good: &dyn Fn(WorkerState) -> bool| {
             self.worker(name).filter(|row| good(row.state)).map(WorkerRow::id)
         };
         let is_up = |state| state == WorkerState::Up;
-        let mut was_in_sync = row.isr.iter().map(|id| &id.name);
-        let back = was_in_sync.find_map(|name| in_state(name, &|state| state != WorkerState::Down));
+        let is_back = |state| state != WorkerState::Down;
+        let was_in_sync = row.isr.iter().rev();
+        let back = was_in_sync.filter_map(|id| in_state(&id.name, &is_back));
+        let back = back.max_by_key(|id| self.claims.kept(self.map(), row, &id.name));
         let wanted = || row.wanted.iter().find_map(|name| in_state(name, &is_up));
         let anybody = || {
             let seated = self.map().seats.iter().filter_map(|seat| seat.worker.as_ref());

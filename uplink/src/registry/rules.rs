@@ -20,7 +20,7 @@ pub(super) enum Deed {
     Handover,
     /// An in-sync copy takes it over from a primary that is silent.
     Failover,
-    /// A worker takes it up after all who were in sync have restarted.
+    /// A worker takes it up after all who were in sync have restarted; [`super::claims`] says which of them.
     Claim,
 }
 
@@ -74,6 +74,9 @@ fn check_basis(map: &Map, row: &PartitionRow, proposal: &Proposal) -> Result<(),
     }
     if !proposal.isr.contains(&proposal.primary) {
         return Err(format!("the primary {} is not in the isr", proposal.primary));
+    }
+    if proposal.kept.is_some_and(|kept| kept.epoch > Epoch::MAX) {
+        return Err(format!("nobody can have kept an epoch after {}", Epoch::MAX.0));
     }
     if proposal.isr.len() > ISR_MAX {
         return Err(format!("the isr has {} members, more than {ISR_MAX}", proposal.isr.len()));

@@ -75,7 +75,7 @@ fn claim(world: &World, by: WorkerId, place: usize, honest: bool) -> Proposal {
     let row = &world.registry.map().partitions[place];
     let rev = if honest { row.rev } else { MapVersion::default() };
     let (primary, isr) = (by.clone(), vec![by.clone()]);
-    Proposal { by, partition: row.id, rev, epoch: Epoch(row.epoch.0 + 1), primary, isr }
+    Proposal { by, partition: row.id, rev, epoch: Epoch(row.epoch.0 + 1), primary, isr, kept: None }
 }
 
 fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
@@ -165,6 +165,7 @@ fn event(world: &mut World, happening: &Happening) -> Option<Event> {
                 epoch,
                 primary,
                 isr,
+                kept: None,
             }])
         }
         Happening::MoveAll => {

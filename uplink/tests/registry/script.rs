@@ -5,7 +5,7 @@
 //! - `at MS`: it is that late now · `tick`: and that is noticed · `woken`: the uplink stood still until now
 //! - `register NAME@RUN peer=HOST:PORT [http=…] [shards=N] [cluster=HEX]`
 //! - `beat NAME@RUN …` · `leave NAME@RUN …` · `goodbye NAME@RUN …`: one or several
-//! - `claim NAME@RUN G/P [rev=V] [epoch=N] [primary=NAME@RUN] [isr=NAME@RUN,…]`, several with `+` between: what is left
+//! - `claim NAME@RUN G/P [rev=V] [epoch=N] [primary=NAME@RUN] [isr=NAME@RUN,…] [kept=EPOCH/SEQUENCE]`, several with `+` between: what is left
 //!   out is as a claim has it · `propose …`: likewise, what is left out is as the row has it, `epoch=next` one more
 //! - `sync`: every partition becomes what is wanted, as far as workers are up, all of them a step at a time
 //! - `create TABLE [first=C] [POLICY AS JSON]` · `alter TABLE PATCH` · `drop TABLE`
@@ -19,7 +19,7 @@ use std::time::Duration;
 use firn_uplink::registry::Event;
 use firn_uplink::settings::{Rehoming, ReplicationWishes, Wishes, name_ranges, placement};
 use firn_wire::ids::{Epoch, GroupId, Incarnation, PartitionId, TableName, WorkerId};
-use firn_wire::registry::{Heartbeat, Proposal, Recover, Register};
+use firn_wire::registry::{Heartbeat, Kept, Proposal, Recover, Register};
 
 use crate::show;
 use crate::workers;
@@ -219,6 +219,13 @@ fn proposal(world: &World, verb: &str, words: &str) -> Proposal {
         epoch: Epoch(given.get("epoch").map_or(own_epoch, as_given)),
         primary: given.get("primary").map_or(old_primary.unwrap_or(by.clone()), |text| id(text)),
         isr: given.get("isr").map_or(old_isr, ids),
+        kept: given.get("kept").map(|text| kept(text)),
         by,
     }
+}
+
+fn kept(text: &str) -> Kept {
+    let (epoch, sequence) = text.split_once('/').expect("EPOCH/SEQUENCE");
+    let number = |text: &str| text.parse::<u32>().expect("a number");
+    Kept { epoch: Epoch(number(epoch)), sequence: number(sequence).into() }
 }

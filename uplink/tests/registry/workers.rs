@@ -55,22 +55,38 @@ fn next(map: &Map, place: usize) -> Option<Proposal> {
         }
         reign_goes_on(kept)
     };
-    Some(Proposal { by, partition: row.id, rev: row.rev, epoch: Epoch(epoch), primary, isr })
+    Some(Proposal {
+        by,
+        partition: row.id,
+        rev: row.rev,
+        epoch: Epoch(epoch),
+        primary,
+        isr,
+        kept: None,
+    })
 }
 
-/// Partitions all of whose in-sync copies have restarted are claimed by the first of them.
+/// Partitions all of whose in-sync copies have restarted are claimed by all of them, twice: once everyone has, one wins.
 pub(crate) fn claim_all(world: &mut World) {
-    let map = world.registry.map();
+    let most = world.registry.map().partitions.iter().map(|row| row.isr.len()).max();
+    for member in (0..most.unwrap_or(0)).chain(0..most.unwrap_or(0)) {
+        let claims = claims(world.registry.map(), member);
+        if !claims.is_empty() {
+            world.step(Event::Propose(claims)).unwrap();
+        }
+    }
+}
+
+/// Claims of the member at a place of each isr.
+fn claims(map: &Map, member: usize) -> Vec<Proposal> {
     let roll = Roll::of(map);
     let led = map.partitions.iter().filter(|row| roll.copies(row) == 0);
     let claim = |row: &std::sync::Arc<firn_wire::map::PartitionRow>| {
-        let name = &row.isr.first()?.name;
+        let name = &row.isr.get(member)?.name;
         let by = map.workers.iter().find(|worker| worker.name == *name)?.id();
         let (epoch, isr) = (Epoch(row.epoch.0 + 1), vec![by.clone()]);
-        Some(Proposal { partition: row.id, rev: row.rev, epoch, primary: by.clone(), isr, by })
+        let (partition, rev, primary) = (row.id, row.rev, by.clone());
+        Some(Proposal { partition, rev, epoch, primary, isr, by, kept: None })
     };
-    let claims: Vec<Proposal> = led.filter_map(claim).collect();
-    if !claims.is_empty() {
-        world.step(Event::Propose(claims)).unwrap();
-    }
+    led.filter_map(claim).collect()
 }
