@@ -222,6 +222,11 @@ impl Process {
         self.run();
     }
 
+    /// A setting from its next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.start.environment.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Makes the next run ask for the ports this one was given.
     fn keep_addresses(&mut self) {
         for listen in &mut self.start.listens {
