@@ -73,12 +73,20 @@ pub trait Answer: Send + Sync + 'static {
     fn answer(&self, head: &Head, asks: &[Ask<'_>], sink: &mut dyn Sink);
 }
 
+/// The answer to a batch.
+pub struct Acked {
+    /// An encoded [`firn_wire::replica::Ack`].
+    pub ack: Vec<u8>,
+    /// What is to be waited for before it is given; None: nothing.
+    pub after: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
 /// What a worker's peer listener hands over besides asks: what other workers say about copies. Their name is what they
 /// said in the handshake: they know the cluster secret, and whether the map knows them is for the worker to see.
 pub trait Replicate: Send + Sync + 'static {
-    /// Applies a [`firn_wire::replica::Batch`] of a primary and gives the [`firn_wire::replica::Ack`] that answers it.
-    /// `session` is the connection it came over. An error closes the connection.
-    fn batch(&self, from: &WorkerId, session: u64, batch: &[u8]) -> Result<Vec<u8>, BadReplica>;
+    /// Applies a [`firn_wire::replica::Batch`] of a primary and gives what answers it. `session` is the connection it came
+    /// over. An error closes the connection.
+    fn batch(&self, from: &WorkerId, session: u64, batch: &[u8]) -> Result<Acked, BadReplica>;
 
     /// Takes a connection over that carries beacons, with what has been read of it. The socket does not block.
     fn beacons(&self, from: WorkerId, socket: std::net::TcpStream, read: Vec<u8>);

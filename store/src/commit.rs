@@ -61,6 +61,9 @@ impl<H> Shard<H> {
         let (marks, flushed) = self.journal.take_marks();
         replica.partition.clock = replica.partition.clock.max(clock);
         let disk = if waits.disk { self.hurried_mark() } else { None };
+        if disk.is_some() {
+            self.durable_end = end;
+        }
         if let Some(lead) = self.replicas[at].lead_mut() {
             if disk.is_some() || lead.has_pending() || !lead.followers.is_empty() {
                 lead.push(Written { start, end, disk, sequence, marks, flushed });

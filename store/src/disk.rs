@@ -86,14 +86,18 @@ pub enum Item<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
     records: Position,
-    /// Every snapshot asked for up to this one.
+    /// Every snapshot up to this one, of those without which what is on disk is of no use.
     snapshots: u64,
+    /// Every renewal of the whole up to this one.
+    renewals: u64,
 }
 
 impl Mark {
     /// Whether it is as far as another.
     pub fn reaches(self, other: Self) -> bool {
-        self.records >= other.records && self.snapshots >= other.snapshots
+        self.records >= other.records
+            && self.snapshots >= other.snapshots
+            && self.renewals >= other.renewals
     }
 }
 
@@ -126,23 +130,30 @@ pub enum Urgency {
 #[derive(Debug)]
 struct Writing {
     partition: PartitionId,
-    number: u64,
+    /// Its number; None: it is part of a renewal.
+    number: Option<u64>,
     next: Place,
 }
 
 /// A shard's disk.
 ///
-/// Invariants: a partition is in `wanted` or `writing` at most once, it is here, and numbers in `wanted` ascend.
+/// Invariants: a partition is in `wanted`, `renewing` or `writing` at most once, it is here, and numbers in `wanted` ascend.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     /// Records before it have been handed out.
     pub(crate) sent: Position,
     gone: Vec<PartitionId>,
+    /// Partitions that are to be written, since what is on disk does not lead to what they are.
     wanted: VecDeque<(u64, PartitionId)>,
+    /// Partitions that are to be written so that what was before can go.
+    renewing: VecDeque<PartitionId>,
+    renewals: u64,
     writing: Option<Writing>,
     /// The number of the last snapshot asked for.
     asked: u64,
     pub(crate) synced: Mark,
+    /// Some records were never written: this far they were, and it is again good from this snapshot on.
+    lost: Option<(Position, u64)>,
     hurry: bool,
     /// Why it cannot be written to.
     pub(crate) trouble: Option<Arc<str>>,
@@ -152,7 +163,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     fn snapshots_done(&self) -> u64 {
-        let writing = self.writing.as_ref().map(|writing| writing.number);
+        let writing = self.writing.as_ref().and_then(|writing| writing.number);
         let wanted = self.wanted.front().map(|(number, _)| *number);
         writing.into_iter().chain(wanted).min().map_or(self.asked, |number| number - 1)
     }
@@ -161,12 +172,57 @@ impl Disk {
     pub(crate) fn drop_from_queue(&mut self, id: PartitionId) {
         self.writing.take_if(|writing| writing.partition == id);
         self.wanted.retain(|(_, wanted)| *wanted != id);
+        self.renewing.retain(|renewing| *renewing != id);
     }
 
+    fn renewals_done(&self) -> u64 {
+        let writes = self.writing.as_ref().is_some_and(|writing| writing.number.is_none());
+        self.renewals - u64::from(writes || !self.renewing.is_empty())
+    }
+
+    /// A partition is to be written anew. One that is to be already keeps its number: who waits for that waits for this.
     fn want(&mut self, id: PartitionId) {
-        self.drop_from_queue(id);
-        self.asked += 1;
-        self.wanted.push_back((self.asked, id));
+        let begun = self.writing.take_if(|writing| writing.partition == id);
+        if let Some(number) = begun.and_then(|writing| writing.number) {
+            self.wanted.push_front((number, id));
+        } else if !self.wanted.iter().any(|(_, wanted)| *wanted == id) {
+            self.renewing.retain(|renewing| *renewing != id);
+            self.asked += 1;
+            self.wanted.push_back((self.asked, id));
+        }
+    }
+
+    /// A partition is to be written so that what was before can go. One that is wanted anyway goes with that.
+    fn renew(&mut self, id: PartitionId) {
+        self.writing.take_if(|writing| writing.partition == id && writing.number.is_none());
+        let begun = self.writing.take_if(|writing| writing.partition == id);
+        match begun.and_then(|writing| writing.number) {
+            Some(number) => self.wanted.push_front((number, id)),
+            None if self.wanted.iter().any(|(_, wanted)| *wanted == id) => {}
+            None => self.renewing.push_back(id),
+        }
+    }
+
+    /// The next partition to be written, of those that can be.
+    fn take_next(&mut self, is_whole: impl Fn(PartitionId) -> bool) -> Option<Writing> {
+        let next = (TableId(0), 0);
+        // One that is being copied is written when it is whole; those behind it do not wait.
+        if let Some(at) = self.wanted.iter().position(|(_, id)| is_whole(*id)) {
+            let (number, partition) = self.wanted.remove(at)?;
+            return Some(Writing { partition, number: Some(number), next });
+        }
+        let at = self.renewing.iter().position(|id| is_whole(*id))?;
+        let partition = self.renewing.remove(at)?;
+        Some(Writing { partition, number: None, next })
+    }
+
+    /// What is on disk when everything that was handed out is.
+    fn mark(&mut self) -> Mark {
+        let snapshots = self.snapshots_done();
+        let lost = self.lost.filter(|(_, until)| snapshots < *until);
+        self.lost = lost;
+        let records = lost.map_or(self.sent, |(records, _)| records);
+        Mark { records, snapshots, renewals: self.renewals_done() }
     }
 
     fn is_volatile(&self, table: TableId) -> bool {
@@ -248,7 +304,8 @@ impl<H> Shard<H> {
     /// Whether [`Shard::fill_disk`] has something to look for.
     pub fn disk_urgency(&self) -> Urgency {
         let Some(disk) = &self.disk else { return Urgency::None };
-        let snapshots = disk.writing.is_some() || !disk.wanted.is_empty();
+        let queued = !disk.wanted.is_empty() || !disk.renewing.is_empty();
+        let snapshots = disk.writing.is_some() || queued;
         match disk.hurry {
             true => Urgency::Now,
             false if disk.sent < self.log.end() || !disk.gone.is_empty() || snapshots => {
@@ -261,7 +318,7 @@ impl<H> Shard<H> {
     /// What must be on disk for all that is here now.
     pub fn disk_mark(&self) -> Option<Mark> {
         let disk = self.disk.as_ref()?;
-        Some(Mark { records: self.log.end(), snapshots: disk.asked })
+        Some(Mark { records: self.log.end(), snapshots: disk.asked, renewals: 0 })
     }
 
     /// Somebody waits until everything is on disk.
@@ -279,23 +336,31 @@ impl<H> Shard<H> {
         }
     }
 
-    /// All partitions are to be written anew. Returns the mark at which they are.
+    /// All partitions are to be written anew, so that what was written before can go. Returns the mark at which it can.
     pub fn renew_disk(&mut self) -> Option<Mark> {
-        // One that is being copied is written when it is whole.
-        let whole = self.replicas.iter().filter(|replica| replica.incomplete.is_none());
-        let ids: Vec<PartitionId> = whole.map(|replica| replica.row.id).collect();
+        let ids = self.whole_partitions();
         let disk = self.disk.as_mut()?;
-        ids.into_iter().for_each(|id| disk.want(id));
-        self.disk_mark()
+        disk.renewing.clear();
+        ids.into_iter().for_each(|id| disk.renew(id));
+        disk.renewals += 1;
+        let (snapshots, renewals) = (disk.asked, disk.renewals);
+        Some(Mark { records: Position::default(), snapshots, renewals })
+    }
+
+    /// One that is being copied is written when it is whole.
+    fn whole_partitions(&self) -> Vec<PartitionId> {
+        let whole = self.replicas.iter().filter(|replica| replica.incomplete.is_none());
+        whole.map(|replica| replica.row.id).collect()
     }
 
     /// What was handed out and is not on disk will never be: all partitions are written anew.
     pub fn lose_disk(&mut self) {
-        let end = self.log.end();
+        let (end, ids) = (self.log.end(), self.whole_partitions());
         if let Some(disk) = &mut self.disk {
+            ids.into_iter().for_each(|id| disk.want(id));
             disk.sent = end;
+            disk.lost = Some((disk.synced.records, disk.asked));
         }
-        self.renew_disk();
     }
 
     /// What is to be written next: about so many bytes of records, and of entries of snapshots. None: nothing now.
@@ -314,8 +379,10 @@ impl<H> Shard<H> {
         if out.is_empty() && !hurry {
             return None;
         }
-        let mark = Mark { records: disk.sent, snapshots: disk.snapshots_done() };
-        disk.hurry = hurry && mark.records < self.log.end();
+        let mark = disk.mark();
+        let is_all = disk.sent == self.log.end() && mark.snapshots == disk.asked;
+        // Where nothing can be written now, the next sync is soon enough.
+        disk.hurry = hurry && !is_all && !out.is_empty();
         let snapshots = out.len() - records;
         Some(Filled { bytes: out, mark, hurry, snapshots })
     }
@@ -383,19 +450,16 @@ impl<H> Shard<H> {
             return None;
         }
         let (replicas, places) = (&self.replicas, &self.places);
-        let is_whole = |(_, id): &&(u64, PartitionId)| {
-            let replica = &replicas[places[id]];
+        let writing = disk.take_next(|id| {
+            let replica = &replicas[places[&id]];
             replica.incomplete.is_none() && replica.mended.is_empty()
-        };
-        // One that is being copied is written when it is whole; those behind it do not wait.
-        let position = disk.wanted.iter().position(|wanted| is_whole(&wanted))?;
-        let (number, id) = disk.wanted.remove(position)?;
+        })?;
+        let (id, next) = (writing.partition, writing.next);
+        disk.writing = Some(writing);
         let at = self.places[&id];
         let partition = &self.replicas[at].partition;
         let (history, sequence) = (partition.order.history.clone(), partition.order.sequence);
         item(out, &Item::Begin { partition: id, history, sequence, clock: partition.clock });
-        let next = (TableId(0), 0);
-        disk.writing = Some(Writing { partition: id, number, next });
         Some((at, next))
     }
 

@@ -20,7 +20,7 @@ use super::copying::Copying;
 use super::disk::Disk;
 use super::hash::KeyHash;
 use super::journal::{Journal, Waits, mark};
-use super::log::Log;
+use super::log::{Log, Position};
 use super::operation::{Blocked, Work};
 use super::peer::Peers;
 use super::replica::{Replica, Role};
@@ -100,6 +100,8 @@ pub struct Shard<H> {
     pub(crate) log: Log,
     /// What is to be on disk; None: there is no disk.
     pub(crate) disk: Option<Disk>,
+    /// The end of the newest record that must be on the disks of its copies.
+    pub(crate) durable_end: Position,
     pub(crate) journal: Journal,
     pub(crate) dirty: Vec<PartitionId>,
     pub(crate) fates: Vec<(H, Fate)>,
@@ -125,6 +127,7 @@ impl<H> Shard<H> {
         Self {
             log: Log::new(setup.log_bytes_max),
             disk: setup.durable.then(Disk::default),
+            durable_end: Position::default(),
             setup,
             arena: Arena::new(),
             replicas: Vec::new(),

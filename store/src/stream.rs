@@ -112,6 +112,9 @@ impl<H> Shard<H> {
         let peer = self.peers.find(peer)?;
         let link = self.peers.link(peer, session)?;
         let restless = std::mem::take(&mut link.restless);
+        // Whoever is told of old records too may be told of any.
+        let has_durable = self.durable_end > Position::default();
+        let durable = has_durable && (restless || link.sent < self.durable_end);
         let mut draft = Draft { parts: Vec::new(), bytes: 0, bytes_max };
         if restless {
             for at in 0..self.replicas.len() {
@@ -132,10 +135,10 @@ impl<H> Shard<H> {
             return None;
         }
         let number = link.send(now.lease_ms);
-        Some(self.encode_batch(shard, number, &draft.parts))
+        Some(self.encode_batch((shard, number, durable), &draft.parts))
     }
 
-    fn encode_batch(&self, shard: u16, number: u64, parts: &[Part]) -> Vec<u8> {
+    fn encode_batch(&self, (shard, number, durable): (u16, u64, bool), parts: &[Part]) -> Vec<u8> {
         let items = parts.iter().map(|part| match part {
             Part::Whole(item) => item.clone(),
             Part::Base { partition, sequence, clock, snapshot, mended } => {
@@ -165,7 +168,7 @@ impl<H> Shard<H> {
             }
             Part::Tokens { partition, tokens } => Item::Tokens { partition: *partition, tokens },
         });
-        encode(&Batch { shard, number, items: items.collect() })
+        encode(&Batch { shard, number, durable, items: items.collect() })
     }
 
     fn wake(&mut self, peer: usize) {

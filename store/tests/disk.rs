@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use firn_store::copying::Copying;
-use firn_store::disk::Urgency;
+use firn_store::disk::{Mark, Urgency};
 use firn_store::hash::KeyHash;
 use firn_store::reload::{Damage, Plan, Reload, frame};
 use firn_store::rules::Rules;
@@ -102,6 +102,9 @@ enum Event {
     Flush(u16),
     Fill(usize, usize),
     Renew,
+    Sync,
+    /// What was not synced is not there after all.
+    Lose,
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -112,6 +115,8 @@ fn events() -> impl Strategy<Value = Event> {
         1 => number().prop_map(Event::Flush),
         6 => (0usize..3_000, 0usize..3_000).prop_map(|(r, e)| Event::Fill(r, e)),
         1 => Just(Event::Renew),
+        3 => Just(Event::Sync),
+        1 => Just(Event::Lose),
     ]
 }
 
@@ -124,14 +129,23 @@ struct Writer {
     sums: HashMap<(PartitionId, u64), u64>,
     /// At these lengths everything was on disk that was written until then: up to these numbers.
     safe: Vec<(usize, Vec<(PartitionId, u64)>)>,
+    mark: Mark,
+    synced: usize,
 }
 
 impl Writer {
     fn new() -> Self {
         let (map, mut shard) = (map(), shard(0, 1));
         shard.adopt(Now::default(), &map);
-        let mut writer =
-            Self { shard, map, disk: Vec::new(), sums: HashMap::new(), safe: Vec::new() };
+        let mut writer = Self {
+            shard,
+            map,
+            disk: Vec::new(),
+            sums: HashMap::new(),
+            safe: Vec::new(),
+            mark: Mark::default(),
+            synced: 0,
+        };
         writer.note();
         writer
     }
@@ -165,6 +179,15 @@ impl Writer {
             }
             Event::Fill(records, entries) => self.fill(*records, *entries),
             Event::Renew => drop(self.shard.renew_disk()),
+            Event::Sync => {
+                self.shard.disk_synced(self.mark);
+                self.synced = self.disk.len();
+            }
+            Event::Lose => {
+                self.disk.truncate(self.synced);
+                self.safe.retain(|(end, _)| *end <= self.synced);
+                self.shard.lose_disk();
+            }
         }
         self.note();
     }
@@ -173,6 +196,7 @@ impl Writer {
         let mark = self.shard.disk_mark().expect("it is well made");
         let Some(filled) = self.shard.fill_disk(records, entries) else { return };
         self.disk.extend_from_slice(&filled.bytes);
+        self.mark = filled.mark;
         if filled.mark.reaches(mark) {
             let views = self.shard.views(Now::default()).into_iter();
             let numbers = views.map(|view| (view.partition, view.sequence)).collect();

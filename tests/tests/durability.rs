@@ -42,9 +42,11 @@ fn logs(data: &Path) -> Vec<PathBuf> {
     let mut logs = Vec::new();
     for folder in std::fs::read_dir(data.join("log")).expect("it has logs").flatten() {
         let files = std::fs::read_dir(folder.path()).into_iter().flatten().flatten();
-        logs.extend(files.map(|file| file.path()).filter(|path| {
-            path.extension().is_some_and(|extension| extension == "log")
-        }));
+        logs.extend(
+            files
+                .map(|file| file.path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "log")),
+        );
     }
     logs.sort();
     logs

@@ -30,6 +30,8 @@ pub struct Batch<'a> {
     /// Its number: counts up on a connection. Numbers and not places in the log, since what is sent again may reach no
     /// further than what was acknowledged before.
     pub number: u64,
+    /// Whether it is to be acknowledged only when it is on the copy's disk, if that has one.
+    pub durable: bool,
     /// In the order they are to be applied.
     #[serde(borrow)]
     pub items: Vec<Item<'a>>,
@@ -252,7 +254,7 @@ mod tests {
             Item::Tokens { partition, tokens: b"t" },
             Item::Complete { partition, tables: vec![TableId(1)], digest: 5 },
         ];
-        let batch = Batch { shard: 3, number: 1 << 50, items };
+        let batch = Batch { shard: 3, number: 1 << 50, durable: true, items };
         let bytes = encode(&batch);
         assert_eq!(decode::<Batch<'_>>(&bytes).unwrap(), batch);
         for end in 0..bytes.len() {

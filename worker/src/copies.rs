@@ -1,7 +1,10 @@
 //! The shards as other workers and the uplink have to do with them.
 
+use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::time::Duration;
 
+use firn_gateway::execute::Acked;
 use firn_store::decide::Sent;
 use firn_store::receive::{Notices, shards_of};
 use firn_wire::ids::{MapVersion, PartitionId, WorkerId};
@@ -42,23 +45,48 @@ impl Shards {
 
 /// As a copy.
 impl Shards {
-    /// Applies a batch that came over the incoming connection `session`, and gives its acknowledgement.
+    /// Applies a batch that came over the incoming connection `session`, and gives what answers it.
     pub(crate) fn receive(
         &self,
         from: &WorkerId,
         session: u64,
         bytes: &[u8],
-    ) -> Result<Vec<u8>, BadReplica> {
+    ) -> Result<Acked, BadReplica> {
         let batch: Batch<'_> = decode(bytes)?;
-        let mut notices = Notices::default();
+        let (mut notices, mut concerned) = (Notices::default(), BTreeSet::new());
         for item in &batch.items {
             for number in shards_of(item, self.count()) {
+                concerned.insert(number);
                 self.turn(number, |shard, now| {
                     shard.receive(now, from, session, item, &mut notices);
                 });
             }
         }
-        Ok(notices.into_ack(batch.shard, batch.number))
+        let after = if batch.durable { self.durable(&concerned) } else { None };
+        Ok(Acked { ack: notices.into_ack(batch.shard, batch.number), after })
+    }
+
+    /// Waits until all that these shards have is on disk; None: there is no disk.
+    fn durable(
+        &self,
+        shards: &BTreeSet<usize>,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let mark = |number: &usize| {
+            let mark = self.turn(*number, |shard, _| {
+                shard.hurry_disk();
+                shard.disk_mark()
+            });
+            Some((self.synced().watch(*number), mark?))
+        };
+        let marks = shards.iter().map(mark).collect::<Option<Vec<_>>>()?;
+        Some(Box::pin(async move {
+            for (mut synced, mark) in marks {
+                // An error says that the process ends: nobody is to be told anything then.
+                if synced.wait_for(|synced| synced.reaches(mark)).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }))
     }
 }
 

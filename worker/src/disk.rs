@@ -8,6 +8,7 @@ mod bell;
 mod load;
 mod manifest;
 mod segment;
+mod synced;
 mod writer;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::shards::Shards;
 pub(crate) use bell::Bells;
 use load::Ended;
 use manifest::{Manifest, ManifestError};
+pub(crate) use synced::Synced;
 use writer::Writer;
 
 /// The folder in the data folder.

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use firn_gateway::execute::Replicate;
+use firn_gateway::execute::{Acked, Replicate};
 use firn_wire::ids::WorkerId;
 use firn_wire::replica::BadReplica;
 
@@ -17,7 +17,7 @@ pub(crate) struct Copies {
 }
 
 impl Replicate for Copies {
-    fn batch(&self, from: &WorkerId, session: u64, batch: &[u8]) -> Result<Vec<u8>, BadReplica> {
+    fn batch(&self, from: &WorkerId, session: u64, batch: &[u8]) -> Result<Acked, BadReplica> {
         self.shards.receive(from, session, batch)
     }
 

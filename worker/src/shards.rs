@@ -18,7 +18,7 @@ use firn_wire::ids::{PartitionId, WorkerId};
 use firn_wire::map::{MapIndex, shard_of};
 
 use crate::clock::Clock;
-use crate::disk::Bells;
+use crate::disk::{Bells, Synced};
 use crate::wake::Wakes;
 
 /// How long upkeep waits when there is none to do.
@@ -35,6 +35,7 @@ pub(crate) struct Shards {
     shards: Vec<Mutex<Shard>>,
     wakes: Wakes,
     bells: Bells,
+    synced: Synced,
     /// The pace of its copying.
     pub(crate) copying: Arc<Copying>,
     stopping: AtomicBool,
@@ -65,8 +66,8 @@ impl Shards {
         };
         let shards = (0..count).map(|number| Mutex::new(Shard::new(setup(number)))).collect();
         let stopping = AtomicBool::new(false);
-        let (wakes, bells) = (Wakes::default(), Bells::new(count));
-        Self { me, clock, shards, wakes, bells, copying, stopping }
+        let (wakes, bells, synced) = (Wakes::default(), Bells::new(count), Synced::new(count));
+        Self { me, clock, shards, wakes, bells, synced, copying, stopping }
     }
 
     /// Who this worker is.
@@ -92,6 +93,11 @@ impl Shards {
     /// The threads to be woken when a shard has news for its disk.
     pub(crate) fn bells(&self) -> &Bells {
         &self.bells
+    }
+
+    /// How far the disks have come.
+    pub(crate) fn synced(&self) -> &Synced {
+        &self.synced
     }
 
     /// Does something to a shard, then tells whoever waited for it.

@@ -6,7 +6,7 @@
 //!   same shard need not leave.
 //! - While the caller takes no acknowledgements nothing more is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::{BUFFER_KEEP_BYTES, PeerError, READ_BYTES_MIN, empty};
-use crate::execute::Replicate;
+use crate::execute::{Acked, Replicate};
 
 /// Bytes of acknowledgements that wait to be taken above which a connection is no longer read from.
 const ACKS_BYTES_MAX: usize = 1024 * 1024;
@@ -29,6 +29,8 @@ pub(super) struct Batches {
     session: u64,
     input: Vec<u8>,
     assembler: Assembler,
+    /// Answers that wait for a disk, and those behind them.
+    held: VecDeque<(u32, Acked)>,
     acks: Acks,
     written: usize,
 }
@@ -42,7 +44,8 @@ impl Batches {
         input: Vec<u8>,
     ) -> Self {
         let (assembler, acks) = (Assembler::default(), Acks::default());
-        Self { replicate, from, session, input, assembler, acks, written: 0 }
+        let held = VecDeque::new();
+        Self { replicate, from, session, input, assembler, held, acks, written: 0 }
     }
 
     pub(super) async fn serve(
@@ -61,6 +64,7 @@ impl Batches {
             tokio::select! {
                 biased;
                 ready = writer.writable(), if waiting > 0 => ready?,
+                () = first_of(&mut self.held), if !self.held.is_empty() => self.release()?,
                 read = reader.read_buf(&mut self.input), if waiting < ACKS_BYTES_MAX => {
                     if read? == 0 {
                         return Ok(());
@@ -80,14 +84,31 @@ impl Batches {
             let message = self.assembler.take(frame)?;
             taken += length;
             if let Some(message) = message {
-                let ack = self.replicate.batch(&self.from, self.session, &message)?;
-                self.acks.push(id, ack)?;
+                let acked = self.replicate.batch(&self.from, self.session, &message)?;
+                self.held.push_back((id, acked));
+                self.release_free()?;
             }
         }
         if taken == self.input.len() {
             empty(&mut self.input);
         } else {
             self.input.drain(..taken);
+        }
+        Ok(())
+    }
+
+    /// The first answer need not wait any more.
+    fn release(&mut self) -> Result<(), PeerError> {
+        if let Some((_, acked)) = self.held.front_mut() {
+            acked.after = None;
+        }
+        self.release_free()
+    }
+
+    /// Answers in their order, up to the first that has to wait.
+    fn release_free(&mut self) -> Result<(), PeerError> {
+        while let Some((id, acked)) = self.held.pop_front_if(|(_, acked)| acked.after.is_none()) {
+            self.acks.push(id, acked.ack)?;
         }
         Ok(())
     }
@@ -104,6 +125,13 @@ impl Batches {
         self.written = 0;
         empty(&mut self.acks.out);
         Ok(())
+    }
+}
+
+/// Waits for what the first answer waits for.
+async fn first_of(held: &mut VecDeque<(u32, Acked)>) {
+    if let Some((_, Acked { after: Some(after), .. })) = held.front_mut() {
+        after.await;
     }
 }
 
@@ -156,9 +184,9 @@ mod tests {
     struct Follower(Mutex<Vec<(u16, u64)>>);
 
     impl Replicate for Follower {
-        fn batch(&self, _: &WorkerId, session: u64, bytes: &[u8]) -> Result<Vec<u8>, BadReplica> {
+        fn batch(&self, _: &WorkerId, session: u64, bytes: &[u8]) -> Result<Acked, BadReplica> {
             assert_eq!(session, 7);
-            let Batch { shard, number, .. } = decode(bytes)?;
+            let Batch { shard, number, durable, .. } = decode(bytes)?;
             self.0.lock().unwrap().push((shard, number));
             let refuse = Notice::Refuse {
                 partition: Default::default(),
@@ -167,7 +195,9 @@ mod tests {
                 why: Refusal::Gap,
             };
             let notices = if number % 2 == 1 { vec![refuse] } else { Vec::new() };
-            Ok(encode(&Ack { shard, number, notices }))
+            let ack = encode(&Ack { shard, number, notices });
+            let after = durable.then(|| Box::pin(std::future::pending()) as _);
+            Ok(Acked { ack, after })
         }
 
         fn beacons(&self, _: WorkerId, _: std::net::TcpStream, _: Vec<u8>) {
@@ -175,10 +205,12 @@ mod tests {
         }
     }
 
+    /// Those with the number 100 are to be on disk first.
     fn frames(batches: &[(u16, u64)]) -> Vec<u8> {
         let mut out = Vec::new();
         for (id, (shard, number)) in (0..).zip(batches) {
-            let batch = Batch { shard: *shard, number: *number, items: Vec::new() };
+            let (shard, number, durable) = (*shard, *number, *number == 100);
+            let batch = Batch { shard, number, durable, items: Vec::new() };
             let payload = encode(&batch);
             Frame { kind: Kind::Batch, last: true, id, payload: &payload }.write(&mut out);
         }
@@ -211,6 +243,12 @@ mod tests {
     fn a_refusal_is_heard_before_later_numbers() {
         let sent = [(1, 2), (1, 3), (1, 4), (1, 6), (1, 7)];
         assert_eq!(answers(&Arc::default(), &sent), [(1, 1, 3), (4, 1, 7)]);
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_holds_up_what_is_behind_it() {
+        let sent = [(1, 2), (1, 100), (0, 4), (1, 102)];
+        assert_eq!(answers(&Arc::default(), &sent), [(0, 1, 2)]);
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl Place {
         file.sync_all()?;
         sync_folder(&self.folder)?;
         self.folder.parent().map_or(Ok(()), sync_folder)?;
-        Ok(Segment { file, path, number, length: HEAD_BYTES as u64 })
+        let length = HEAD_BYTES as u64;
+        Ok(Segment { file, path, number, length, synced: length })
     }
 
     /// Removes all files before one. What is left behind is removed the next time.
@@ -134,6 +135,8 @@ pub(super) struct Segment {
     pub(super) number: u64,
     /// Up to here it is good.
     pub(super) length: u64,
+    /// Up to here it is on the disk itself.
+    synced: u64,
 }
 
 impl Segment {
@@ -149,7 +152,17 @@ impl Segment {
     }
 
     /// Puts it onto the disk itself.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.synced = self.length;
+        Ok(())
+    }
+
+    /// Takes back what is not on the disk itself.
+    pub(super) fn cut(&mut self) {
+        if let Err(error) = self.file.set_len(self.synced) {
+            log::error!("{} may have an end that does not read: {error}", self.path.display());
+        }
+        self.length = self.synced;
     }
 }

@@ -213,6 +213,7 @@ impl Writer {
             let trouble = format!("syncing {} failed: {error}", self.segment.path.display());
             // The system may have dropped what it could not write, and will not say so again.
             self.unsynced = None;
+            self.segment.cut();
             self.shards.turn(self.shard, |shard, _| shard.lose_disk());
             self.begin_segment()?;
             self.renew_from(self.segment.number);
@@ -220,6 +221,7 @@ impl Writer {
         }
         (self.unsynced, self.synced_at) = (None, Instant::now());
         self.shards.turn(self.shard, |shard, _| shard.disk_synced(mark));
+        self.shards.synced().tell(self.shard, mark);
         self.end_renewal(mark)
     }
 
