@@ -132,10 +132,16 @@ impl<H> Shard<H> {
 
     /// Makes room in the log without losing what is not committed; false when there is none to be had.
     pub(crate) fn trim_log(&mut self) -> bool {
+        let keep = self.log_needed();
+        self.log.trim(keep)
+    }
+
+    /// The position up to which nothing of the log is needed any more but for copies that come back.
+    pub(crate) fn log_needed(&self) -> Position {
         let leads = self.dirty.iter().filter_map(|id| self.replicas[self.places[id]].lead());
         let oldest = leads.filter_map(|lead| lead.oldest_pending());
         let written = self.disk.as_ref().map(|disk| disk.sent);
-        self.log.trim(oldest.chain(written).min().unwrap_or(self.log.end()))
+        oldest.chain(written).min().unwrap_or(self.log.end())
     }
 
     /// Makes room for records of others, which do not wait: a disk that does not keep up gets everything anew.

@@ -27,6 +27,7 @@ use super::chunk;
 use super::follower::Place;
 use super::log::Position;
 use super::once::Remembered;
+use super::replica::Replica;
 use super::shard::Shard;
 
 /// Bytes before a frame's body.
@@ -104,7 +105,7 @@ impl Mark {
 /// What is to be written next.
 #[derive(Debug)]
 pub struct Filled {
-    /// Frames.
+    /// Frames, to be sealed.
     pub bytes: Vec<u8>,
     /// What has been handed out with it: on disk when it is.
     pub mark: Mark,
@@ -124,6 +125,19 @@ pub enum Urgency {
     Soon,
     /// Somebody waits for it.
     Now,
+}
+
+impl Filled {
+    /// Puts the checksums in: not under the shard's lock.
+    pub fn seal(&mut self) {
+        let mut rest = &mut self.bytes[..];
+        while let Some((head, after)) = rest.split_first_chunk_mut::<8>() {
+            let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            let (content, next) = after.split_at_mut(length);
+            head[4..].copy_from_slice(&crc32fast::hash(content).to_le_bytes());
+            rest = next;
+        }
+    }
 }
 
 /// A snapshot that is being written.
@@ -234,16 +248,14 @@ impl Disk {
     }
 }
 
-/// Appends a frame around what `write` adds.
+/// Appends a frame around what `write` adds, without its checksum.
 fn frame(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_HEAD_BYTES - 1]);
     out.push(kind);
     write(out);
     let length = (out.len() - start - 8) as u32;
-    let crc = crc32fast::hash(&out[start + 8..]);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn item(out: &mut Vec<u8>, item: &Item<'_>) {
@@ -412,6 +424,11 @@ impl<H> Shard<H> {
             }
         });
         disk.sent = sent;
+        if !self.replicas.iter().any(Replica::is_copied) {
+            // Nobody will ask for them again, and memory that is used again soon is still in the cache.
+            let keep = self.log_needed();
+            self.log.release(keep);
+        }
     }
 
     /// Writes some of a snapshot; false when there is none to be written now.

@@ -198,17 +198,26 @@ impl Log {
     /// Drops the oldest blocks while above the bound, but no record that ends after `keep`. Returns whether it is within
     /// its bound now.
     pub(crate) fn trim(&mut self, keep: Position) -> bool {
-        while self.is_full()
-            && let Some(block) = self.blocks.pop_front_if(|block| block.end() <= keep.0)
-        {
-            self.bytes -= block.bytes.capacity();
-            if self.spare.is_none() && block.bytes.capacity() == self.block_bytes {
-                let mut bytes = block.bytes;
-                bytes.clear();
-                self.spare = Some(bytes);
-            }
-        }
+        while self.is_full() && self.drop_first(keep) {}
         !self.is_full()
+    }
+
+    /// Drops all blocks but those with a record that ends after `keep`.
+    pub(crate) fn release(&mut self, keep: Position) {
+        while self.drop_first(keep) {}
+    }
+
+    fn drop_first(&mut self, keep: Position) -> bool {
+        let Some(block) = self.blocks.pop_front_if(|block| block.end() <= keep.0) else {
+            return false;
+        };
+        self.bytes -= block.bytes.capacity();
+        if self.spare.is_none() && block.bytes.capacity() == self.block_bytes {
+            let mut bytes = block.bytes;
+            bytes.clear();
+            self.spare = Some(bytes);
+        }
+        true
     }
 }
 

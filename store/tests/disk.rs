@@ -129,7 +129,7 @@ struct Writer {
     sums: HashMap<(PartitionId, u64), u64>,
     /// At these lengths everything was on disk that was written until then: up to these numbers.
     safe: Vec<(usize, Vec<(PartitionId, u64)>)>,
-    mark: Mark,
+    mark: Option<Mark>,
     synced: usize,
 }
 
@@ -143,7 +143,7 @@ impl Writer {
             disk: Vec::new(),
             sums: HashMap::new(),
             safe: Vec::new(),
-            mark: Mark::default(),
+            mark: None,
             synced: 0,
         };
         writer.note();
@@ -180,12 +180,15 @@ impl Writer {
             Event::Fill(records, entries) => self.fill(*records, *entries),
             Event::Renew => drop(self.shard.renew_disk()),
             Event::Sync => {
-                self.shard.disk_synced(self.mark);
+                if let Some(mark) = self.mark.take() {
+                    self.shard.disk_synced(mark);
+                }
                 self.synced = self.disk.len();
             }
             Event::Lose => {
                 self.disk.truncate(self.synced);
                 self.safe.retain(|(end, _)| *end <= self.synced);
+                self.mark = None;
                 self.shard.lose_disk();
             }
         }
@@ -194,9 +197,10 @@ impl Writer {
 
     fn fill(&mut self, records: usize, entries: usize) {
         let mark = self.shard.disk_mark().expect("it is well made");
-        let Some(filled) = self.shard.fill_disk(records, entries) else { return };
+        let Some(mut filled) = self.shard.fill_disk(records, entries) else { return };
+        filled.seal();
         self.disk.extend_from_slice(&filled.bytes);
-        self.mark = filled.mark;
+        self.mark = Some(filled.mark);
         if filled.mark.reaches(mark) {
             let views = self.shard.views(Now::default()).into_iter();
             let numbers = views.map(|view| (view.partition, view.sequence)).collect();
@@ -356,4 +360,55 @@ fn damage_has_a_name() {
     assert_eq!(frame(&[1, 0, 0, 0]), Err(Damage::Frame));
     let odd = Plan::default().note(9, b"");
     assert!(odd.unwrap_err().to_string().contains("does not know"));
+}
+
+proptest! {
+    /// The power goes: what was not synced is there up to any byte, and what is there of it may be wrong.
+    #[test]
+    fn what_was_acknowledged_survives_the_power(
+        events in proptest::collection::vec(events(), 1..200),
+        torn in any::<prop::sample::Index>(),
+        flipped in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut writer = Writer::new();
+        let mut map = writer.map.map().clone();
+        map.version.counter = 2;
+        map.tables[0].policy.durability = Some(Durability::Always);
+        writer.map = MapIndex::new(map).expect("it is well made");
+        let mut written: HashMap<PartitionId, Vec<u64>> = HashMap::new();
+        let mut acknowledged: HashMap<PartitionId, u64> = HashMap::new();
+        for view in writer.shard.views(Now::default()) {
+            written.insert(view.partition, vec![view.sequence]);
+        }
+        for event in &events {
+            writer.happen(event);
+            let asked = matches!(event, Event::Set(..) | Event::Delete(..) | Event::Flush(_));
+            for view in writer.shard.views(Now::default()) {
+                let own = written.entry(view.partition).or_default();
+                if asked && own.last() != Some(&view.sequence) {
+                    own.push(view.sequence);
+                }
+                // Its first number is that of the reign, of which nobody was told.
+                let committed = view.committed.unwrap_or(0);
+                let told = own[1..].iter().rev().find(|number| **number <= committed);
+                acknowledged.extend(told.map(|number| (view.partition, *number)));
+            }
+        }
+        let unsynced = writer.disk.len() - writer.synced;
+        let length = writer.synced + torn.index(unsynced + 1);
+        let mut disk = writer.disk[..length].to_vec();
+        if let Some(flipped) = flipped && length > writer.synced {
+            disk[writer.synced + flipped.index(length - writer.synced)] ^= 0x10;
+        }
+        let (_, shards, _) = reload(&disk, 1);
+        let found: HashMap<PartitionId, u64> = shards[0]
+            .views(Now::default())
+            .into_iter()
+            .map(|view| (view.partition, view.sequence))
+            .collect();
+        for (partition, number) in acknowledged {
+            let read = found.get(&partition).copied().unwrap_or(0);
+            prop_assert!(read >= number, "{partition}: {read}, and {number} was acknowledged");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use super::{DiskError, failed};
 use crate::shards::Shards;
 
 /// How long news are gathered, so that many writes become one.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 /// The same while a snapshot is written: with [`ENTRIES_BYTES`] this is its pace.
 const GATHER_SNAPSHOT: Duration = Duration::from_millis(2);
 /// How long what is written may not be on the disk itself: `everysec` promises a second.
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const RECORDS_BYTES: usize = 256 * 1024;
 const ENTRIES_BYTES: usize = 32 * 1024;
 /// The least growth after which a log is written anew.
-const GROWTH_MIN: u64 = 4 * 1024 * 1024;
+const GROWTH_MIN: u64 = 16 * 1024 * 1024;
 
 /// A log that is being written anew.
 #[derive(Debug)]
@@ -62,6 +62,15 @@ pub(super) struct Writer {
     /// What is written and not synced, and when the last sync was.
     unsynced: Option<Mark>,
     synced_at: Instant,
+}
+
+/// How much there was to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Some,
+    /// And more is left.
+    Much,
 }
 
 /// What failed, for people.
@@ -110,15 +119,15 @@ impl Writer {
         loop {
             let is_over = self.shards.bells().is_closed();
             match self.work(is_over) {
-                Ok(is_idle) => {
+                Ok(found) => {
                     if std::mem::take(&mut in_trouble) {
                         log::info!("{} is written to again", self.segment.path.display());
                         self.tell(None);
                     }
-                    if is_over && is_idle {
+                    if is_over && found == Found::Nothing {
                         return;
                     }
-                    self.rest(is_idle);
+                    self.rest(found);
                 }
                 Err(trouble) => {
                     if !std::mem::replace(&mut in_trouble, true) {
@@ -141,29 +150,33 @@ impl Writer {
     }
 
     /// Waits for news, or until it is time to sync.
-    fn rest(&self, is_idle: bool) {
+    fn rest(&self, found: Found) {
         let bells = self.shards.bells();
-        match is_idle {
-            true => {
+        match found {
+            Found::Much => {}
+            Found::Nothing => {
                 let patience = self.unsynced.map_or(Duration::from_secs(3_600), |_| {
                     SYNC_EVERY.saturating_sub(self.synced_at.elapsed())
                 });
                 bells.wait(self.shard, Urgency::Soon, patience);
                 bells.wait(self.shard, Urgency::Now, GATHER);
             }
-            false if self.renewal.is_some() => {
+            Found::Some if self.renewal.is_some() => {
                 bells.wait(self.shard, Urgency::Now, GATHER_SNAPSHOT)
             }
-            false => bells.wait(self.shard, Urgency::Now, GATHER),
+            Found::Some => bells.wait(self.shard, Urgency::Now, GATHER),
         }
     }
 
-    /// Writes some of what there is; whether there was nothing.
-    fn work(&mut self, is_over: bool) -> Result<bool, Trouble> {
+    /// Writes some of what there is.
+    fn work(&mut self, is_over: bool) -> Result<Found, Trouble> {
         self.shards.bells().hear(self.shard);
         let filled = match self.backlog.take() {
             Some(filled) => Some(filled),
-            None => self.fill(),
+            None => self.fill().map(|mut filled| {
+                filled.seal();
+                filled
+            }),
         };
         let Some(filled) = filled else {
             self.sync_if(is_over || self.synced_at.elapsed() >= SYNC_EVERY)?;
@@ -171,7 +184,7 @@ impl Writer {
             if waits > Urgency::None && !is_over {
                 std::thread::sleep(PAUSE); // a partition that is being copied, say
             }
-            return Ok(true);
+            return Ok(Found::Nothing);
         };
         if let Err(error) = self.segment.append(&filled.bytes) {
             self.backlog = Some(filled);
@@ -183,7 +196,8 @@ impl Writer {
         }
         self.sync_if(filled.hurry || self.synced_at.elapsed() >= SYNC_EVERY)?;
         self.renew_if_due()?;
-        Ok(false)
+        let is_much = filled.bytes.len() - filled.snapshots >= RECORDS_BYTES;
+        Ok(if is_much { Found::Much } else { Found::Some })
     }
 
     fn fill(&self) -> Option<Filled> {
