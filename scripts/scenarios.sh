@@ -3,7 +3,7 @@
 #
 #   scripts/scenarios.sh [SCENARIO [more flags: --help]]      all of them by default, which takes about an hour
 #
-# failover, failover --fast, sigterm, resize, sticky, rejoin, sigstop, uplink-down, cost. The exit code is 1 when something
+# failover, failover --fast, sigterm, resize, sticky, rejoin, sigstop, uplink-down, cost, crash. The exit code is 1 when something
 # was lost or failed that must not, 3 when only a figure missed its goal. FIRN_PROFILE=dev uses the debug build.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -25,5 +25,8 @@ rejoin
 sigstop
 uplink-down
 cost
+crash
+crash --durability always
+crash --workers 3 --rounds 40
 ALL
 exit "$worst"

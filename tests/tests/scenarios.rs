@@ -52,6 +52,11 @@ fn the_uplink_is_not_missed() {
 }
 
 #[test]
+fn what_was_written_a_second_before_everything_was_killed_is_there() {
+    short("crash");
+}
+
+#[test]
 fn copies_cost_what_they_cost() {
     short("cost");
 }

@@ -9,6 +9,7 @@
 //! only a figure missed its goal. Short forms check what must be, not how long it took.
 
 mod cost;
+mod crash;
 mod failover;
 mod fill;
 mod flood;
@@ -45,6 +46,7 @@ struct Flags {
 enum Scenario {
     Failover(failover::Failover),
     Cost(cost::Cost),
+    Crash(crash::Crash),
     Sigterm(sigterm::Sigterm),
     Resize(resize::Resize),
     Sticky(sticky::Sticky),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     match Flags::parse().scenario {
         Scenario::Failover(failover) => failover.run(),
         Scenario::Cost(cost) => cost.run(),
+        Scenario::Crash(crash) => crash.run(),
         Scenario::Sigterm(sigterm) => sigterm.run(),
         Scenario::Resize(resize) => resize.run(),
         Scenario::Sticky(sticky) => sticky.run(),
