@@ -52,6 +52,11 @@ fn the_uplink_is_not_missed() {
 }
 
 #[test]
+fn what_a_killed_uplink_has_answered_is_there() {
+    short("uplink-kill");
+}
+
+#[test]
 fn copies_cost_what_they_cost() {
     short("cost");
 }
