@@ -3,8 +3,9 @@
 #
 #   scripts/scenarios.sh [SCENARIO [more flags: --help]]      all of them by default, which takes about an hour
 #
-# failover, failover --fast, sigterm, resize, sticky, rejoin, sigstop, uplink-down, cost, crash. The exit code is 1 when something
-# was lost or failed that must not, 3 when only a figure missed its goal. FIRN_PROFILE=dev uses the debug build.
+# failover, failover --fast, sigterm, resize, sticky, rejoin, sigstop, uplink-down, uplink-kill, cost, crash. The exit code
+# is 1 when something was lost or failed that must not, 3 when only a figure missed its goal. FIRN_PROFILE=dev uses the
+# debug build.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -24,6 +25,7 @@ sticky
 rejoin
 sigstop
 uplink-down
+uplink-kill
 cost
 crash
 crash --durability always

@@ -1,6 +1,8 @@
 //! What an uplink sends of its map, put into the map at hand.
 
-use firn_wire::map::{Map, MapIndex};
+use std::sync::Arc;
+
+use firn_wire::map::{Map, MapIndex, PartitionRow};
 use firn_wire::registry::MapDelta;
 
 /// Why a delta is not taken over.
@@ -20,7 +22,8 @@ pub enum DeltaError {
     Invariant(String),
 }
 
-/// The map after a delta. It may start from an older version than `old` has: rows with the same change twice are the same.
+/// The map after a delta. A partition's row that is older than the one at hand is not taken: an uplink that was rebuilt does
+/// not know all there was before this process has told it. The delta may start from an older version than `old` has: rows with the same change twice are the same.
 pub fn merge(old: Option<&Map>, delta: MapDelta) -> Result<MapIndex, DeltaError> {
     if let Some(old) = old {
         if delta.cluster != old.cluster {
@@ -38,10 +41,24 @@ pub fn merge(old: Option<&Map>, delta: MapDelta) -> Result<MapIndex, DeltaError>
             return Err(DeltaError::Base(delta.from, here));
         }
     };
-    MapIndex::new(put_together(base, delta)).map_err(DeltaError::Invariant)
+    MapIndex::new(put_together(old, base, delta)).map_err(DeltaError::Invariant)
 }
 
-fn put_together(base: Option<&Map>, delta: MapDelta) -> Map {
+/// Puts the rows at hand in place of older ones.
+fn keep_newer(old: &Map, rows: &mut [Arc<PartitionRow>]) {
+    for row in rows {
+        let place = old.partitions.binary_search_by_key(&row.id, |known| known.id);
+        let known = place.ok().map(|place| &old.partitions[place]);
+        if let Some(known) = known.filter(|known| known.rev > row.rev) {
+            *row = Arc::clone(known);
+        }
+    }
+}
+
+fn put_together(old: Option<&Map>, base: Option<&Map>, mut delta: MapDelta) -> Map {
+    if let Some(old) = old {
+        keep_newer(old, &mut delta.partitions);
+    }
     let gone = &delta.removed;
     let seats_end = gone.seats_from.unwrap_or(u16::MAX);
     Map {
@@ -105,7 +122,6 @@ mod tests {
     use crate::fixture;
     use firn_wire::ids::{ClusterId, MapVersion, TableId};
     use firn_wire::registry::Removed;
-    use std::sync::Arc;
 
     fn version(counter: u64) -> MapVersion {
         MapVersion { generation: 1, counter }
@@ -159,6 +175,21 @@ mod tests {
         new.version = version(7);
         assert_eq!(merge(Some(&old), fixture::delta(&new)).unwrap().map(), &new);
         assert_eq!(merge(None, fixture::delta(&new)).unwrap().map(), &new);
+    }
+
+    /// An uplink that was rebuilt from others' maps, which had not seen what this process has.
+    #[test]
+    fn a_row_that_is_older_than_the_one_here_is_not_taken() {
+        let mut old = fixture::map(2, 4);
+        old.row_mut(2).rev = version(5);
+        old.version = version(5);
+        let mut new = fixture::map(2, 4);
+        new.version = MapVersion { generation: 2, counter: 1 };
+        new.row_mut(3).rev = new.version;
+        let merged = merge(Some(&old), fixture::delta(&new)).unwrap();
+        let revs: Vec<MapVersion> = merged.partitions.iter().map(|row| row.rev).collect();
+        assert_eq!(revs[2..], [version(5), new.version]);
+        assert_eq!(merged.version, new.version);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use firn_wire::ids::{MapVersion, TableName, WorkerName};
 use firn_wire::map::TablePolicy;
 use firn_wire::registry::{
-    Beaten, Heartbeat, MapDelta, Problem, Proposal, Register, Registered, SIGNATURE_HEADER, Signed,
-    TableMade, Verdict,
+    Beaten, Heartbeat, KnownMap, MapDelta, MapTaken, Problem, Proposal, Register, Registered,
+    SIGNATURE_HEADER, Signed, TableMade, Verdict,
 };
 use firn_wire::secret::Secret;
 use reqwest::{Method, StatusCode};
@@ -23,6 +23,8 @@ use serde::de::DeserializeOwned;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an answer may take beyond what was asked to be waited for.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a whole map may take to be sent and taken down.
+const TELL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer read, in bytes: the whole map of the largest cluster of one group, many times over.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The most addresses a list may have.
@@ -119,6 +121,17 @@ impl Uplink {
     /// A worker's start.
     pub async fn register(&self, worker: &Register) -> Result<Registered, UplinkError> {
         self.with_body(Method::POST, "/v1/workers", worker).await
+    }
+
+    /// The last map a worker has seen, for an uplink that has lost its own.
+    pub async fn tell(
+        &self,
+        worker: &WorkerName,
+        known: &KnownMap,
+    ) -> Result<MapTaken, UplinkError> {
+        let body = serde_json::to_vec(known).expect("our own types are JSON");
+        let target = format!("/v1/workers/{worker}/map");
+        self.ask(Method::POST, &target, Some(body), TELL_TIMEOUT).await?.read()
     }
 
     /// A worker lives, or says goodbye.

@@ -210,6 +210,14 @@ impl Process {
         self.wait_addresses();
     }
 
+    /// As [`Process::restart`], with an argument that this run alone is given.
+    #[track_caller]
+    pub fn restart_with(&mut self, argument: &str) {
+        self.start.arguments.push(argument.to_owned());
+        self.restart();
+        self.start.arguments.pop();
+    }
+
     /// Starts it again after it has ended, wherever it gets ports, and does not wait for it.
     ///
     /// # Panics

@@ -57,6 +57,11 @@ fn what_was_written_a_second_before_everything_was_killed_is_there() {
 }
 
 #[test]
+fn what_a_killed_uplink_has_answered_is_there() {
+    short("uplink-kill");
+}
+
+#[test]
 fn copies_cost_what_they_cost() {
     short("cost");
 }

@@ -16,7 +16,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
 use firn_wire::ids::{TableName, WorkerName};
 use firn_wire::map::TablePolicy;
-use firn_wire::registry::{Heartbeat, Proposal, Register, Verdict};
+use firn_wire::registry::{Heartbeat, KnownMap, Proposal, Register, Verdict};
 use firn_wire::status::Status;
 use serde_json::json;
 use tokio::sync::watch;
@@ -102,6 +102,7 @@ impl Shell {
             Route::Workers => Ok(self.workers()),
             Route::Register => self.register(object(&passed)?).await,
             Route::Beat(name) => self.beat(name, object(&passed)?).await,
+            Route::Tell(name) => self.tell(name, object(&passed)?).await,
             Route::Drain(name) => self.drain(name).await,
             Route::Forget(name) => self.gone(Event::Forget(name.clone())).await,
             Route::Recover => self.recover(object(&passed)?).await,
@@ -191,6 +192,17 @@ impl Shell {
         match self.owner.ask(Event::Beat(name.clone(), beat)).await? {
             Answer::Beaten(beaten) => Ok(HttpResponse::Ok().json(beaten)),
             other => unreachable!("a beat is answered with {other:?}"),
+        }
+    }
+
+    async fn tell(&self, name: &WorkerName, known: KnownMap) -> Answered {
+        let version = known.map.version;
+        match self.owner.ask(Event::Tell(name.clone(), Box::new(known))).await? {
+            Answer::Told(taken) => {
+                log::info!("{name} has told its map, {version}");
+                Ok(HttpResponse::Ok().json(taken))
+            }
+            other => unreachable!("a told map is answered with {other:?}"),
         }
     }
 

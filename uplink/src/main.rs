@@ -72,6 +72,10 @@ struct Flags {
     /// fast as it goes [default: 32MiB]
     #[arg(long, value_name = "BYTES", value_parser = firn_config::size)]
     copy_rate: Option<u64>,
+    /// Sets what is stored aside, in the data directory, and takes the cluster over from the maps its workers have seen
+    /// last. For one start: leave it out of the next
+    #[arg(long)]
+    rebuild: bool,
     /// The secret every process of the cluster is given, 16 bytes or more
     #[arg(long, value_name = "SECRET", value_parser = firn_config::SecretParser)]
     cluster_secret: Option<Secret>,
@@ -104,6 +108,7 @@ impl Flags {
             secret,
             within: None,
             threads: THREADS,
+            rebuild: self.rebuild,
         })
     }
 

@@ -133,17 +133,14 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// A thread's work, the way to it, and what it publishes. `stored` is in the store; `ended` is a worker whose last run
-    /// is known to have ended.
+    /// A thread's work, the way to it, and what it publishes. The registry's state is in the store.
     pub fn new(
-        stored: State,
-        own_address: String,
-        ended: Option<&WorkerName>,
+        registry: Registry,
         store: Box<dyn Store>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> (Self, Handle, watch::Receiver<Published>) {
-        let registry = Registry::new(stored.clone(), own_address, ended, clock.now_ms());
+        let stored = registry.state().clone();
         let (sender, messages) = sync_channel(EVENTS_WAITING_MAX);
         let (published, reader) = watch::channel(Published::of(&registry));
         let turned = Instant::now();
@@ -222,13 +219,38 @@ impl Owner {
         }
     }
 
+    /// A map of a later generation is what came back from the workers.
+    fn note_rebuilt(&self) {
+        let (old, new) = (&self.stored.map, self.registry.map());
+        if new.version.generation <= old.version.generation.max(1) {
+            return;
+        }
+        let (workers, tables) = (new.workers.len(), new.tables.len());
+        log::warn!(
+            "rebuilt from the maps of workers: cluster {}, map {}, {workers} workers, {tables} tables, {:?}",
+            new.cluster,
+            new.version,
+            new.settings
+        );
+        let missed = self.registry.waits_for();
+        if !missed.is_empty() {
+            let names: Vec<&str> = missed.iter().map(WorkerName::as_str).collect();
+            log::warn!(
+                "partitions of which {} may know more do not change before it tells its map: start it, or do without \
+                 it with `firn recover --accept-data-loss`",
+                names.join(", ")
+            );
+        }
+    }
+
     /// Stores what has changed, then publishes it.
     fn commit(&mut self) -> Result<(), StoreError> {
         let state = self.registry.state();
         if state.map.version != self.stored.map.version {
             let started = Instant::now();
             self.store.compare_and_set(&Change::between(Some(&self.stored), state))?;
-            self.stored = state.clone();
+            self.note_rebuilt();
+            self.stored = self.registry.state().clone();
             self.metrics.commits.add(1);
             self.metrics.commit_micros.add(started.elapsed().as_micros() as u64);
         }
@@ -301,14 +323,10 @@ mod tests {
         store.compare_and_set(&Change::between(None, &state)).unwrap();
         changes.lock().unwrap().clear();
         let metrics = Arc::new(Metrics::default());
-        let (owner, handle, published) = Owner::new(
-            state,
-            "uplink:1".to_owned(),
-            None,
-            Box::new(store),
-            Clock::start(),
-            Arc::clone(&metrics),
-        );
+        let clock = Clock::start();
+        let registry = Registry::new(state, "uplink:1".to_owned(), None, clock.now_ms());
+        let (owner, handle, published) =
+            Owner::new(registry, Box::new(store), clock, Arc::clone(&metrics));
         Setting { owner, handle, published, changes, metrics }
     }
 

@@ -8,6 +8,7 @@
 //! - The plan writes only seats and `wanted`. Primary, in-sync replicas and epoch of a partition change only by a
 //!   worker's proposal, after their first row, or for a partition none of whose in-sync replicas is left.
 //! - After the first map somebody has a seat.
+//! - A row of an older generation than the map's changes only by what workers tell of it, or by an operator's word.
 
 mod claims;
 mod history;
@@ -15,6 +16,7 @@ mod members;
 mod movement;
 mod proposals;
 mod ranges;
+mod rebuild;
 mod recovery;
 mod refusal;
 mod registration;
@@ -33,8 +35,8 @@ use firn_wire::map::{
     GroupRow, GroupRule, Map, PartitionRow, Settings, TablePolicy, WorkerRow, WorkerState,
 };
 use firn_wire::registry::{
-    Beaten, Draining, Heartbeat, Proposal, Recover, Recovered, Register, Registered, TableMade,
-    Verdict,
+    Beaten, Draining, Heartbeat, KnownMap, MapTaken, Proposal, Recover, Recovered, Register,
+    Registered, TableMade, Verdict,
 };
 
 pub use history::{Ahead, History};
@@ -45,6 +47,7 @@ use crate::plan::{Absences, plan};
 use crate::state::State;
 use claims::Claims;
 use members::Heard;
+use rebuild::{Reports, is_sure};
 use silence::absences_of;
 
 /// What happens to a registry.
@@ -52,6 +55,8 @@ use silence::absences_of;
 pub enum Event {
     /// A worker starts.
     Register(Register),
+    /// A worker tells the last map it has seen.
+    Tell(WorkerName, Box<KnownMap>),
     /// A worker lives, or says goodbye.
     Beat(WorkerName, Heartbeat),
     /// Workers want partitions' rows changed; judged in order, applied as one change.
@@ -88,6 +93,8 @@ pub enum Event {
 pub enum Answer {
     /// The worker is registered, and whether it was not before.
     Registered(Registered, bool),
+    /// The worker's map was taken down.
+    Told(MapTaken),
     /// The worker's beat was heard.
     Beaten(Beaten),
     /// What became of each proposal, in order.
@@ -120,6 +127,8 @@ pub struct Registry {
     /// The map and the time at which everything was last looked at.
     reviewed: (MapVersion, u64),
     progress: Progress,
+    /// What workers have told of a map that was lost.
+    reports: Reports,
     /// What is said of partitions all of whose in-sync replicas have restarted.
     claims: Claims,
     /// Partitions started again by themselves.
@@ -140,7 +149,7 @@ impl Registry {
         let beating = beating.filter(|row| Some(&row.name) != ended);
         let heard = beating.map(|row| (row.name.clone(), Heard::At(now_ms))).collect();
         let version = state.map.version;
-        Self {
+        let mut registry = Self {
             history: Arc::new(History::new(version)),
             heard,
             silence_from_ms: now_ms,
@@ -152,8 +161,11 @@ impl Registry {
             emptied: 0,
             base: version,
             own_address,
+            reports: Reports::default(),
             state,
-        }
+        };
+        registry.note_missed();
+        registry
     }
 
     /// One event at `now_ms` (Unix milliseconds that never go back). When the map's version has grown after it, the state
@@ -163,6 +175,7 @@ impl Registry {
         self.base = before;
         let answer = match event {
             Event::Register(register) => self.register(now_ms, register),
+            Event::Tell(name, known) => self.tell(now_ms, name, *known),
             Event::Beat(name, beat) => self.beat(now_ms, &name, &beat),
             Event::Propose(proposals) => self.propose(&proposals),
             Event::CreateTable { name, policy, first_byte } => {
@@ -232,11 +245,13 @@ impl Registry {
             return Ok(());
         }
         let (there, expected) = (self.map().workers.len(), self.map().settings.expect_workers);
-        Err(Refusal::later(
-            RefusalKind::NoMapYet,
-            format!("{there} of the {expected} workers to expect are there; again when all are"),
-            1_000,
-        ))
+        let detail = match self.is_rebuilding() {
+            true => self.what_is_waited_for(),
+            false => {
+                format!("{there} of the {expected} workers to expect are there; again when all are")
+            }
+        };
+        Err(Refusal::later(RefusalKind::NoMapYet, detail, 1_000))
     }
 
     fn worker(&self, name: &WorkerName) -> Option<&WorkerRow> {
@@ -261,20 +276,22 @@ impl Registry {
         (map, version)
     }
 
-    /// Makes the plan anew. Nothing changes where it is as it was.
+    /// Makes the plan anew. Nothing changes where it is as it was, nor in rows that are not sure.
     fn replan(&mut self) {
         let wanted = plan(self.map(), &self.absences);
-        if !wanted.iter().eq(self.map().partitions.iter().map(|row| &row.wanted)) {
+        let rows = self.map().partitions.iter().zip(&wanted);
+        let mut sure = rows.filter(|(row, _)| is_sure(self.map(), row));
+        if sure.any(|(row, wanted)| row.wanted != *wanted) {
             let (map, version) = self.change();
             write_plan(map, version, wanted);
         }
     }
 }
 
-/// Writes what the plan wants into the rows, within a change to `version`.
+/// Writes what the plan wants into the rows that are sure, within a change to `version`.
 fn write_plan(map: &mut Map, version: MapVersion, wanted: Vec<Vec<WorkerName>>) {
     for (row, wanted) in map.partitions.iter_mut().zip(wanted) {
-        if row.wanted != wanted {
+        if row.wanted != wanted && row.rev.generation == version.generation {
             let row = Arc::make_mut(row);
             row.wanted = wanted;
             row.rev = version;

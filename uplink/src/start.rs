@@ -16,6 +16,7 @@ use crate::chunks::{self, Change};
 use crate::http::{self, Gate, Shell};
 use crate::metrics::Metrics;
 use crate::owner::{Clock, Handle, Owner};
+use crate::registry::Registry;
 use crate::settings::Wishes;
 use crate::state::State;
 use crate::store::{Disk, Memory, Store, StoreError};
@@ -39,6 +40,8 @@ pub struct Config {
     pub within: Option<WorkerName>,
     /// Threads that answer requests; 0 is taken as 1.
     pub threads: usize,
+    /// What is stored is set aside, and the cluster comes back from the maps of its workers.
+    pub rebuild: bool,
 }
 
 /// The uplink of a worker that is a cluster of its own: it keeps nothing, and there is one copy.
@@ -51,6 +54,7 @@ impl Default for Config {
             secret: Secret::default(),
             within: None,
             threads: 1,
+            rebuild: false,
         }
     }
 }
@@ -85,25 +89,29 @@ pub struct Running {
 /// runs.
 pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Error> {
     let address = listener.local_addr()?;
+    if config.rebuild {
+        set_aside(config.data.as_deref())?;
+    }
     let (store, state) = open(config.data.as_deref(), config.settings, config.copies_default)?;
     let others_may_live = state.map.version != MapVersion::default() && config.within.is_none();
-    log::info!(
-        "cluster {}, map {}, {:?}",
-        state.map.cluster,
-        state.map.version,
-        state.map.settings
-    );
+    match config.rebuild {
+        true => log::warn!("waiting for workers to tell the last map of their cluster"),
+        false => log::info!(
+            "cluster {}, map {}, {:?}",
+            state.map.cluster,
+            state.map.version,
+            state.map.settings
+        ),
+    }
 
     let metrics = Arc::new(Metrics::default());
     let clock = Clock::start();
-    let (owner, handle, published) = Owner::new(
-        state,
-        address.to_string(),
-        config.within.as_ref(),
-        store,
-        clock,
-        Arc::clone(&metrics),
-    );
+    let within = config.within.as_ref();
+    let mut registry = Registry::new(state, address.to_string(), within, clock.now_ms());
+    if config.rebuild {
+        registry.expect_maps();
+    }
+    let (owner, handle, published) = Owner::new(registry, store, clock, Arc::clone(&metrics));
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("registry".to_owned()).spawn(move || {
         // Nobody waits for the end of an uplink that was dropped.
@@ -143,6 +151,14 @@ impl Running {
         let _ = self.ended.await;
         self.server.stop(true).await;
     }
+}
+
+/// Moves what is stored out of the way. It is not deleted: should it be needed after all, it is moved back.
+fn set_aside(data: Option<&Path>) -> Result<(), Error> {
+    if let Some(old) = data.map(Disk::set_aside).transpose()?.flatten() {
+        log::warn!("what was stored is kept in {}", old.display());
+    }
+    Ok(())
 }
 
 /// Opens the store and brings its state up to the settings.

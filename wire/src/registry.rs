@@ -233,6 +233,35 @@ pub const NAME_IN_USE: &str = "urn:firn:problem:name-in-use";
 /// The problem (409) of a registration with an address of another worker that may still live: likewise.
 pub const ADDRESS_IN_USE: &str = "urn:firn:problem:address-in-use";
 
+/// The problem (409) of a registration at an uplink that has lost its map, of a worker that has one: it sends it
+/// ([`KnownMap`]) and registers again.
+pub const SEND_MAP: &str = "urn:firn:problem:send-map";
+/// The problem (409) of a registration while an uplink that has lost its map waits for those of workers: likewise later.
+pub const REBUILDING: &str = "urn:firn:problem:rebuilding";
+/// The problem (409) of a registration with a worker of another cluster.
+pub const OTHER_CLUSTER: &str = "urn:firn:problem:other-cluster";
+
+/// `POST /v1/workers/{name}/map`: the last map a worker has seen, for an uplink that has lost its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownMap {
+    /// Which run tells it.
+    pub incarnation: Incarnation,
+    /// The seed of the cluster's table hashes.
+    pub hash_seed: u64,
+    /// The map.
+    pub map: Map,
+}
+
+/// The answer to [`KnownMap`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapTaken {
+    /// The map's version now; 0.0 while others are waited for.
+    pub version: MapVersion,
+    /// Workers whose maps are waited for.
+    pub waits_for: Vec<WorkerName>,
+}
+
 /// The body of every 4xx and 5xx of the uplink and of `/v1` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Problem {
@@ -266,7 +295,7 @@ pub struct Recover {
 pub struct Recovered {
     /// The map's version that has it.
     pub version: MapVersion,
-    /// How many partitions were given to another worker.
+    /// How many partitions were given to another worker, or go on without what a missing one knew of them.
     pub recovered: usize,
     /// Which, as `0/3` and ranges `0/5-9`.
     pub partitions: Vec<String>,

@@ -3,17 +3,23 @@
 //! The uplink may be away at any time, also at the start when a map was kept: then only these things wait.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Clock;
 use firn_client::uplink::{Uplink, UplinkError};
-use firn_wire::registry::{ADDRESS_IN_USE, Heartbeat, NAME_IN_USE, Register, Registered};
+use firn_wire::map::MapIndex;
+use firn_wire::registry::{
+    ADDRESS_IN_USE, Heartbeat, KnownMap, NAME_IN_USE, OTHER_CLUSTER, REBUILDING, Register,
+    Registered, SEND_MAP,
+};
 use tokio::sync::Notify;
 
 /// How long to wait before the uplink is asked again.
 const RETRY: Duration = Duration::from_millis(200);
+/// Likewise where it is another cluster's, which only a person can put right.
+const RETRY_ELSEWHERE: Duration = Duration::from_secs(5);
 /// How long a goodbye may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -23,6 +29,17 @@ pub(crate) enum Expelled {
     /// The uplink refuses this worker for good.
     #[error("the uplink refuses this worker: {0}")]
     Refused(String),
+    /// The uplink is that of another cluster.
+    #[error("the uplink is another cluster's: {0}")]
+    OtherCluster(String),
+}
+
+/// The last map this worker has seen.
+#[derive(Debug, Clone)]
+pub(crate) struct LastMap {
+    /// The seed of the cluster's table hashes.
+    pub(crate) hash_seed: u64,
+    pub(crate) map: Arc<MapIndex>,
 }
 
 /// A worker's dealings with the uplink.
@@ -30,6 +47,8 @@ pub(crate) struct Membership {
     uplink: Arc<Uplink>,
     register: Register,
     clock: Clock,
+    /// What an uplink is told that has lost its own; None: this worker has seen none.
+    last: Mutex<Option<LastMap>>,
     /// When the uplink last answered, Unix milliseconds; 0: never in this run.
     heard_ms: AtomicU64,
     /// Whether it was told to stop.
@@ -42,7 +61,17 @@ impl Membership {
     /// Nothing is sent yet.
     pub(crate) fn new(uplink: Arc<Uplink>, register: Register, clock: Clock) -> Self {
         let (heard_ms, leaving) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { uplink, register, clock, heard_ms, leaving, hurry: Notify::new() }
+        let (last, hurry) = (Mutex::default(), Notify::new());
+        Self { uplink, register, clock, last, heard_ms, leaving, hurry }
+    }
+
+    /// This is the last map from now on.
+    pub(crate) fn know(&self, last: LastMap) {
+        *self.last.lock().expect("no holder panics") = Some(last);
+    }
+
+    fn last(&self) -> Option<LastMap> {
+        self.last.lock().expect("no holder panics").clone()
     }
 
     /// How long ago the uplink last answered; None: never in this run.
@@ -65,7 +94,9 @@ impl Membership {
 
     /// Registers, once. None: the uplink did not answer, or an earlier run still counts as alive; try again.
     pub(crate) async fn try_register(&self) -> Result<Option<Registered>, Expelled> {
-        match self.uplink.register(&self.register).await {
+        let cluster = self.last().map(|last| last.map.cluster);
+        let register = Register { cluster, ..self.register.clone() };
+        match self.uplink.register(&register).await {
             Ok(registered) => {
                 self.note();
                 Ok(Some(registered))
@@ -78,7 +109,41 @@ impl Membership {
                 log::info!("not registered yet: {}", problem.detail);
                 Ok(None)
             }
+            Err(UplinkError::Conflict(problem)) if problem.kind == SEND_MAP => {
+                self.tell_map().await;
+                Ok(None)
+            }
+            Err(UplinkError::Conflict(problem)) if problem.kind == OTHER_CLUSTER => {
+                Err(Expelled::OtherCluster(problem.detail))
+            }
             Err(error) => Err(Expelled::Refused(error.to_string())),
+        }
+    }
+
+    /// Tells an uplink that has lost its map the last one seen here.
+    async fn tell_map(&self) {
+        let Some(LastMap { hash_seed, map }) = self.last() else {
+            return log::error!("the uplink asks for a map and this worker has seen none");
+        };
+        let incarnation = self.register.incarnation;
+        let known = KnownMap { incarnation, hash_seed, map: map.map().clone() };
+        match self.uplink.tell(&self.register.name, &known).await {
+            Ok(_) => log::warn!("the uplink has lost its map and was told {}", map.version),
+            Err(error) => log::error!("the uplink was not told map {}: {error}", map.version),
+        }
+    }
+
+    /// Registers once more. An uplink of another cluster is a mistake somebody can put right, and what is held here is not
+    /// thrown away for it.
+    async fn registered_again(&self) -> Result<Registered, Expelled> {
+        loop {
+            match self.registered().await {
+                Err(Expelled::OtherCluster(why)) => {
+                    log::error!("going on without an uplink: {why}");
+                    tokio::time::sleep(RETRY_ELSEWHERE).await;
+                }
+                done => return done,
+            }
         }
     }
 
@@ -109,7 +174,7 @@ impl Membership {
         let mut lost = every.is_none();
         let mut every = match every {
             Some(every) => every,
-            None => Duration::from_millis(self.registered().await?.heartbeat_ms),
+            None => Duration::from_millis(self.registered_again().await?.heartbeat_ms),
         };
         loop {
             tokio::select! {
@@ -132,7 +197,7 @@ impl Membership {
                     lost = true;
                 }
                 Err(UplinkError::Absent(_)) => {
-                    every = Duration::from_millis(self.registered().await?.heartbeat_ms);
+                    every = Duration::from_millis(self.registered_again().await?.heartbeat_ms);
                 }
                 Err(error) => return Err(Expelled::Refused(error.to_string())),
             }
@@ -156,7 +221,7 @@ impl Membership {
     }
 }
 
-/// Whether a conflict ends by itself, with the lease of an earlier run.
+/// Whether a conflict ends by itself: with the lease of an earlier run, or once other workers have told their maps.
 fn is_passing(kind: &str) -> bool {
-    [NAME_IN_USE, ADDRESS_IN_USE].contains(&kind)
+    [NAME_IN_USE, ADDRESS_IN_USE, REBUILDING].contains(&kind)
 }

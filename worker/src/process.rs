@@ -102,7 +102,7 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
         incarnation: Incarnation(getrandom::u64()?),
         addresses: reach::addresses(&settings, &bound).await?,
         shards: settings.shards,
-        cluster: saved.as_ref().map(|saved| saved.map.cluster),
+        cluster: None,
     };
     let me = WorkerId { name: register.name.clone(), incarnation: register.incarnation };
     // Read back before anybody counts on this worker: that may take long.
@@ -178,7 +178,7 @@ impl Running {
         bound: &mut Bound,
     ) -> Result<Self, ProcessError> {
         let (shards, uplink) = (Arc::clone(&place.shards), Arc::clone(&place.uplink));
-        let first = Arc::new(start.map);
+        let first = start.map;
         shards.adopt(&first);
         let (cluster, secret) = (start.cluster, settings.secret.clone());
         let caller = Arc::new(Caller { cluster, secret, shards: Arc::clone(&shards) });
@@ -194,6 +194,7 @@ impl Running {
             company: Mutex::new(company),
             streams,
             beacons: Arc::clone(&beacons),
+            membership: Arc::clone(&place.membership),
             folder: place.folder.clone(),
             hash_seed: start.hash_seed,
         };

@@ -1,5 +1,6 @@
 //! How a worker finds its first map.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use firn_client::maps::no_map;
@@ -7,7 +8,7 @@ use firn_wire::ids::{ClusterId, MapVersion};
 use firn_wire::map::MapIndex;
 use firn_wire::registry::Registered;
 
-use crate::membership::{Expelled, Membership};
+use crate::membership::{Expelled, LastMap, Membership};
 use crate::saved::Saved;
 
 /// How long the uplink is waited for when a map was kept.
@@ -28,7 +29,7 @@ pub(crate) enum StartError {
 pub(crate) struct Start {
     pub(crate) cluster: ClusterId,
     pub(crate) hash_seed: u64,
-    pub(crate) map: MapIndex,
+    pub(crate) map: Arc<MapIndex>,
     /// The version the uplink has already; 0.0 when it waits for more workers, or did not answer.
     pub(crate) published: MapVersion,
     /// How often to beat; None: not registered yet.
@@ -42,7 +43,7 @@ impl Start {
         saved: Option<Saved>,
     ) -> Result<Self, StartError> {
         let kept = saved.and_then(|saved| match MapIndex::new(saved.map) {
-            Ok(map) => Some((saved.hash_seed, map)),
+            Ok(map) => Some((saved.hash_seed, Arc::new(map))),
             Err(error) => {
                 log::warn!("the kept map is left aside: {error}");
                 None
@@ -50,8 +51,9 @@ impl Start {
         });
         let Some((hash_seed, map)) = kept else {
             let registered = membership.registered().await?;
-            return Ok(Self::new(registered, no_map()));
+            return Ok(Self::new(registered, Arc::new(no_map())));
         };
+        membership.know(LastMap { hash_seed, map: Arc::clone(&map) });
         match tokio::time::timeout(PATIENCE, membership.registered()).await {
             Ok(registered) => {
                 let registered = registered?;
@@ -71,7 +73,7 @@ impl Start {
         }
     }
 
-    fn new(registered: Registered, map: MapIndex) -> Self {
+    fn new(registered: Registered, map: Arc<MapIndex>) -> Self {
         let heartbeat = Some(Duration::from_millis(registered.heartbeat_ms));
         let Registered { cluster, hash_seed, version: published, .. } = registered;
         Self { cluster, hash_seed, map, published, heartbeat }

@@ -20,6 +20,8 @@ pub(super) enum Route {
     Register,
     /// `POST /v1/workers/{name}/heartbeat`.
     Beat(WorkerName),
+    /// `POST /v1/workers/{name}/map`: the last map a worker has seen.
+    Tell(WorkerName),
     /// `POST /v1/workers/{name}/drain`.
     Drain(WorkerName),
     /// `DELETE /v1/workers/{name}`.
@@ -60,6 +62,8 @@ pub(super) enum NoRoute {
 }
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A whole map: the largest one there can be, at 500 bytes a partition.
+const MAP_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 impl Route {
     /// Reads method and path. Names are taken as they are: no character a name may have needs an escape.
@@ -73,6 +77,7 @@ impl Route {
             (["v1", "workers"], "GET") => Ok(Self::Workers),
             (["v1", "workers"], "POST") => Ok(Self::Register),
             (["v1", "workers", name, "heartbeat"], "POST") => worker(name).map(Self::Beat),
+            (["v1", "workers", name, "map"], "POST") => worker(name).map(Self::Tell),
             (["v1", "workers", name, "drain"], "POST") => worker(name).map(Self::Drain),
             (["v1", "workers", name], "DELETE") => worker(name).map(Self::Forget),
             (["v1", "recover"], "POST") => Ok(Self::Recover),
@@ -101,6 +106,7 @@ impl Route {
             self,
             Self::Register
                 | Self::Beat(_)
+                | Self::Tell(_)
                 | Self::Recover
                 | Self::AlterSettings
                 | Self::Changes
@@ -113,6 +119,7 @@ impl Route {
     pub(super) fn body_bytes_max(&self) -> usize {
         match self {
             Self::Changes => DOCUMENT_BYTES_MAX,
+            Self::Tell(_) => MAP_BYTES_MAX,
             _ => BODY_BYTES_MAX,
         }
     }
@@ -127,7 +134,9 @@ fn methods(segments: &[&str]) -> Option<&'static str> {
         ["v1", "settings"] => Some("GET, PATCH"),
         ["v1", "recover"] => Some("POST"),
         ["v1", "workers"] => Some("GET, POST"),
-        ["v1", "workers", _, "heartbeat" | "drain"] | ["v1", "map", "changes"] => Some("POST"),
+        ["v1", "workers", _, "heartbeat" | "map" | "drain"] | ["v1", "map", "changes"] => {
+            Some("POST")
+        }
         ["v1", "workers", _] => Some("DELETE"),
         ["v1", "tables", _] => Some("GET, PUT, PATCH, DELETE"),
         _ => None,
@@ -160,6 +169,7 @@ mod tests {
             ("/v1/workers/w1", "DELETE"),
             ("/v1/workers/w1/heartbeat", "POST"),
             ("/v1/workers/w1/drain", "POST"),
+            ("/v1/workers/w1/map", "POST"),
             ("/v1/recover", "POST"),
             ("/v1/movement", "GET"),
             ("/v1/settings", "GET, PATCH"),

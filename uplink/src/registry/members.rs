@@ -37,6 +37,10 @@ impl Registry {
             let detail = format!("{} has said goodbye; it must register with a new run", row.id());
             return Err(Refusal::new(RefusalKind::OtherIncarnation, detail));
         }
+        if !beat.goodbye && self.must_tell(&row.id()) {
+            let detail = format!("{} is to register again and to send its map", row.id());
+            return Err(Refusal::new(RefusalKind::UnknownWorker, detail));
+        }
         let (state, next) = (row.state, self.state_after(row, beat));
         let heard = if beat.goodbye { Heard::Goodbye } else { Heard::At(now_ms) };
         self.heard.insert(name.clone(), heard);
@@ -69,6 +73,8 @@ impl Registry {
     pub(super) fn tick(&mut self, now_ms: u64) {
         if self.is_published() {
             self.seat_newcomers(now_ms);
+        } else {
+            self.rebuild_when_told(now_ms);
         }
         self.judge_silence(now_ms);
         if self.is_published() {

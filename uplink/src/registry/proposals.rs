@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use firn_wire::ids::{Epoch, MapVersion};
+use firn_wire::ids::{Epoch, MapVersion, WorkerName};
 use firn_wire::map::PartitionRow;
 use firn_wire::registry::{Proposal, Verdict};
 
+use super::rebuild::is_sure;
 use super::rules::{Deed, judge};
 use super::{Answer, Refusal, Registry};
 
@@ -56,6 +57,15 @@ impl Registry {
     fn judge_one(&mut self, place: usize, proposal: &Proposal) -> Judged {
         let map = Arc::clone(self.map());
         let row = &map.partitions[place];
+        if !is_sure(&map, row) {
+            let missed = self.missed_in(row);
+            let missed: Vec<&str> = missed.into_iter().map(WorkerName::as_str).collect();
+            return Err(format!(
+                "the uplink was rebuilt and {} has not told what it knows of this partition: start it, or do without \
+                 it with `firn recover --accept-data-loss`",
+                missed.join(", ")
+            ));
+        }
         let deed = judge(&map, row, proposal)?;
         let mut epoch = proposal.epoch;
         if deed == Deed::Claim {

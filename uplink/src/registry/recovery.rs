@@ -1,12 +1,15 @@
 //! Partitions whose in-sync copies are all gone: given to another worker when an operator accepts the loss, or by itself in
 //! a cluster that is set up as a cache.
 
+use std::collections::BTreeSet;
+
 use firn_wire::ids::{Epoch, PartitionId, WorkerId, WorkerName};
 use firn_wire::map::{PartitionRow, WorkerRow, WorkerState};
 use firn_wire::registry::{Recover, Recovered};
 use firn_wire::status::Roll;
 
 use super::ranges::Ranges;
+use super::rebuild::{REIGNS_SKIPPED, is_sure};
 use super::{Answer, Refusal, RefusalKind, Registry};
 
 /// Members of an isr that have not come back: neither is that run alive nor a later one. When there are none the
@@ -21,20 +24,31 @@ fn is_lost(roll: &Roll<'_>, row: &PartitionRow) -> bool {
     roll.copies(row) == 0 && (row.isr.is_empty() || !missing(roll, row).is_empty())
 }
 
+/// Workers by name, each once.
+fn names<'m>(names: impl Iterator<Item = &'m WorkerName>) -> String {
+    let names: BTreeSet<&str> = names.map(WorkerName::as_str).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
 impl Registry {
     /// Gives lost partitions away. With a worker named, only those in which nobody else is missed.
     pub(super) fn recover(&mut self, asked: &Recover) -> Result<Answer, Refusal> {
         self.expect_map()?;
         let lost = self.lost(asked.worker.as_ref());
-        if lost.is_empty() {
-            let version = self.version();
-            let none = Recovered { version, recovered: 0, partitions: Vec::new() };
-            return Ok(Answer::Recovered(none));
+        let mut held = self.held_by(asked.worker.as_ref());
+        held.retain(|place| !lost.contains(place));
+        let nothing = lost.is_empty() && held.is_empty();
+        if !asked.accept_data_loss && !nothing {
+            return Err(self.what_would_be_lost(&lost, &held));
         }
-        if !asked.accept_data_loss {
-            return Err(self.what_would_be_lost(&lost));
-        }
-        self.give_away(&lost).map(Answer::Recovered)
+        self.give_away(&lost)?;
+        self.settle(&held);
+        let mut places = [lost, held].concat();
+        places.sort_unstable();
+        let partitions = Ranges::of(&self.ids(&places)).texts().collect();
+        let (version, recovered) = (self.version(), places.len());
+        Ok(Answer::Recovered(Recovered { version, recovered, partitions }))
     }
 
     /// Places of lost partitions.
@@ -52,28 +66,40 @@ impl Registry {
         places.iter().map(|place| self.map().partitions[*place].id).collect()
     }
 
-    fn what_would_be_lost(&self, lost: &[usize]) -> Refusal {
+    fn what_would_be_lost(&self, lost: &[usize], held: &[usize]) -> Refusal {
         let roll = Roll::of(self.map());
-        let rows = lost.iter().map(|place| &self.map().partitions[*place]);
-        let names: std::collections::BTreeSet<_> =
-            rows.flat_map(|row| missing(&roll, row)).map(|id| id.name.as_str()).collect();
-        let names: Vec<&str> = names.into_iter().collect();
-        let detail = format!(
-            "{} partitions ({}) would lose what only {} had: start again what is down, or say accept_data_loss",
-            lost.len(),
-            Ranges::of(&self.ids(lost)),
-            if names.is_empty() { "nobody".to_owned() } else { names.join(", ") },
-        );
+        let rows = |places: &[usize]| -> Vec<&PartitionRow> {
+            places.iter().map(|place| &*self.map().partitions[*place]).collect()
+        };
+        let mut would = Vec::new();
+        if !lost.is_empty() {
+            let missing = rows(lost).into_iter().flat_map(|row| missing(&roll, row));
+            let names = names(missing.map(|id| &id.name));
+            let (count, which) = (lost.len(), Ranges::of(&self.ids(lost)));
+            would.push(format!("{count} partitions ({which}) would lose what only {names} had"));
+        }
+        if !held.is_empty() {
+            let names = names(rows(held).into_iter().flat_map(|row| self.missed_in(row)));
+            let (count, which) = (held.len(), Ranges::of(&self.ids(held)));
+            would.push(format!(
+                "{count} partitions ({which}) wait for {names} to tell what it knows since the uplink was rebuilt"
+            ));
+        }
+        let detail =
+            format!("{}: start again what is down, or say accept_data_loss", would.join("; "));
         Refusal::new(RefusalKind::DataLoss, detail)
     }
 
-    fn give_away(&mut self, lost: &[usize]) -> Result<Recovered, Refusal> {
+    fn give_away(&mut self, lost: &[usize]) -> Result<(), Refusal> {
+        if lost.is_empty() {
+            return Ok(());
+        }
         let heirs: Option<Vec<WorkerId>> = lost.iter().map(|place| self.heir(*place)).collect();
         let Some(heirs) = heirs else {
             let detail = "no worker is up to take the partitions: start one";
             return Err(Refusal::later(RefusalKind::NobodyUp, detail, 1_000));
         };
-        let next = |place: &usize| self.claims.epoch_after(&self.map().partitions[*place]);
+        let next = |place: &usize| self.next_reign(&self.map().partitions[*place]);
         let epochs: Vec<Epoch> = lost.iter().map(next).collect();
         if let Some(last) = epochs.iter().position(|epoch| *epoch > Epoch::MAX) {
             let id = self.map().partitions[lost[last]].id;
@@ -89,8 +115,15 @@ impl Registry {
             row.released = false;
             row.rev = version;
         }
-        let partitions = Ranges::of(&self.ids(lost)).texts().collect();
-        Ok(Recovered { version, recovered: lost.len(), partitions })
+        self.note_missed();
+        Ok(())
+    }
+
+    /// The reign a lost partition begins with. Of a row that is not sure there may be later ones somebody knows of.
+    fn next_reign(&self, row: &PartitionRow) -> Epoch {
+        let next = self.claims.epoch_after(row);
+        let skipped = if is_sure(self.map(), row) { 0 } else { REIGNS_SKIPPED };
+        Epoch(next.0.saturating_add(skipped))
     }
 
     /// Who gets a lost partition: of those who were in sync and are back the one who is known to have kept most; else who
@@ -130,7 +163,7 @@ impl Registry {
             .into_iter()
             .filter(|place| missing(&roll, &self.map().partitions[*place]).iter().all(long_gone))
             .collect();
-        if !due.is_empty() && self.give_away(&due).is_ok() {
+        if self.give_away(&due).is_ok() {
             self.rehomed += due.len() as u64;
         }
     }

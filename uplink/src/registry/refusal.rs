@@ -15,6 +15,14 @@ pub enum RefusalKind {
     OtherAddresses,
     /// The worker was in another cluster before.
     OtherCluster,
+    /// The worker has a map this registry needs: it must tell it first.
+    SendMap,
+    /// Maps of other workers are waited for.
+    Rebuilding,
+    /// A map that was told breaks a rule.
+    BadMap,
+    /// A map that was told is newer than what is here.
+    OtherHistory,
     /// A bound of the cluster is reached.
     TooMany,
     /// No such worker: it must register.
@@ -53,6 +61,10 @@ impl RefusalKind {
             Self::NameInUse => "name-in-use",
             Self::OtherAddresses => "other-addresses",
             Self::OtherCluster => "other-cluster",
+            Self::SendMap => "send-map",
+            Self::Rebuilding => "rebuilding",
+            Self::BadMap => "bad-map",
+            Self::OtherHistory => "other-history",
             Self::TooMany => "too-many",
             Self::UnknownWorker => "unknown-worker",
             Self::OtherIncarnation => "other-incarnation",
@@ -72,7 +84,11 @@ impl RefusalKind {
     /// The HTTP status it is answered with.
     pub fn status(self) -> u16 {
         match self {
-            Self::BadWorker | Self::BadPolicy | Self::BadSetting | Self::DataLoss => 400,
+            Self::BadWorker
+            | Self::BadMap
+            | Self::BadPolicy
+            | Self::BadSetting
+            | Self::DataLoss => 400,
             Self::UnknownWorker | Self::NoSuchTable => 404,
             Self::NoMapYet | Self::NobodyUp => 503,
             _ => 409,
@@ -104,12 +120,15 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firn_wire::registry::{ADDRESS_IN_USE, NAME_IN_USE};
+    use firn_wire::registry::{ADDRESS_IN_USE, NAME_IN_USE, OTHER_CLUSTER, REBUILDING, SEND_MAP};
 
     #[test]
-    fn workers_know_the_refusals_that_pass() {
+    fn workers_know_the_refusals_they_do_something_about() {
         let kind = |kind: RefusalKind| format!("urn:firn:problem:{}", kind.name());
         assert_eq!(kind(RefusalKind::NameInUse), NAME_IN_USE);
         assert_eq!(kind(RefusalKind::AddressInUse), ADDRESS_IN_USE);
+        assert_eq!(kind(RefusalKind::SendMap), SEND_MAP);
+        assert_eq!(kind(RefusalKind::Rebuilding), REBUILDING);
+        assert_eq!(kind(RefusalKind::OtherCluster), OTHER_CLUSTER);
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use firn_wire::ids::{MapVersion, TableId, WorkerName};
+use firn_wire::ids::{MapVersion, TableId, WorkerId, WorkerName};
 use firn_wire::limits::{SHARD_LIMIT_MAX, WORKERS_MAX};
 use firn_wire::map::{GroupRule, Map, SeatRow, TablePolicy, TableRow, WorkerRow, WorkerState};
 use firn_wire::registry::{Heartbeat, Register, Registered};
 
 use super::members::Heard;
+use super::rebuild::{other_cluster, send_map};
 use super::{Answer, Refusal, RefusalKind, Registry, add_group};
 use crate::plan::Absences;
 
@@ -86,15 +87,7 @@ impl Registry {
     }
 
     fn check_registration(&self, asked: &Register) -> Result<(), Refusal> {
-        let mine = self.map().cluster;
-        if let Some(other) = asked.cluster.filter(|cluster| *cluster != mine) {
-            let detail = format!(
-                "{} was in cluster {other} and this is {mine}; point it at its own uplink, or give it an empty data \
-                 directory",
-                asked.name
-            );
-            return Err(Refusal::new(RefusalKind::OtherCluster, detail));
-        }
+        self.check_cluster(asked)?;
         let bad = |detail: String| Err(Refusal::new(RefusalKind::BadWorker, detail));
         if !(1..=SHARD_LIMIT_MAX).contains(&usize::from(asked.shards)) {
             return bad(format!("shards is {} and must be 1 to {SHARD_LIMIT_MAX}", asked.shards));
@@ -116,6 +109,20 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// A worker that comes from a cluster belongs to that one, and may know of it what the registry has lost.
+    fn check_cluster(&self, asked: &Register) -> Result<(), Refusal> {
+        if !self.is_published() {
+            return self.check_no_map_is_lost(asked);
+        }
+        let mine = self.map().cluster;
+        let Some(cluster) = asked.cluster else { return Ok(()) };
+        if cluster != mine {
+            return Err(other_cluster(asked, mine));
+        }
+        let id = WorkerId { name: asked.name.clone(), incarnation: asked.incarnation };
+        if self.must_tell(&id) { Err(send_map(&asked.name)) } else { Ok(()) }
     }
 
     /// A name whose last run may still live is not given to another.

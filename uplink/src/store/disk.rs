@@ -14,6 +14,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use firn_wire::ids::MapVersion;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
@@ -21,6 +22,10 @@ use sled::transaction::{ConflictableTransactionError, TransactionError};
 use super::{Store, StoreError};
 use crate::chunks::{Change, VERSION};
 
+/// The database, within the folder.
+const DATABASE: &str = "registry";
+/// The file beside it.
+const STORED: &str = "stored";
 /// One write within one sector: it is there or it is not.
 const STORED_BYTES: usize = 64;
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -46,7 +51,7 @@ fn failed<E: Error + Send + Sync + 'static>(what: &str, at: &Path) -> impl FnOnc
 impl Disk {
     /// Opens a folder, which is made if it is not there.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let files = folder.join("registry");
+        let files = folder.join(DATABASE);
         make_folder(&files).map_err(failed("making the folder", &files))?;
         let lock = lock(folder)?;
         remove_unfinished_snapshots(&files).map_err(failed("tidying the folder", &files))?;
@@ -56,16 +61,37 @@ impl Disk {
             .flush_every_ms(None)
             .open()
             .map_err(|error| unreadable(folder, &error))?;
-        let stored = open_file(&folder.join("stored"))?;
+        let stored = open_file(&folder.join(STORED))?;
         let disk = Self { database, folder: folder.to_owned(), stored, _lock: lock };
         disk.sync()?;
         Ok(disk)
     }
 
+    /// Moves what is stored in a folder into a new one within it, named by the time, which is given; None: nothing is stored.
+    /// Within, since the folder itself may be where another file system begins.
+    pub fn set_aside(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+        if !folder.join(DATABASE).exists() {
+            return Ok(None);
+        }
+        let _lock = lock(folder)?;
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let aside = folder.join(format!("set-aside-{}", now.replace(':', "")));
+        make_folder(&aside).map_err(failed("making the folder", &aside))?;
+        for name in [DATABASE, STORED] {
+            let from = folder.join(name);
+            if from.exists() {
+                fs::rename(&from, aside.join(name)).map_err(failed("setting aside", &from))?;
+            }
+        }
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(failed("fsync of", folder))?;
+        Ok(Some(aside))
+    }
+
     /// Whether the database has what was stored last. A change that was stored while the process was killed may not be
     /// in `stored` yet, so it may have more.
     fn check_complete(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<(), StoreError> {
-        let path = self.folder.join("stored");
+        let path = self.folder.join(STORED);
         let bytes = fs::read(&path).map_err(failed("reading", &path))?;
         let Ok(last) = serde_json::from_slice::<MapVersion>(&bytes) else {
             // An empty store has none yet.
@@ -80,8 +106,8 @@ impl Disk {
         }
         let found = version.map_or("nothing".to_owned(), |version| format!("version {version}"));
         let why = format!(
-            "version {last} was stored and {found} is left: the disk has lost changes; restore a copy, or remove the \
-             directory to begin a new cluster"
+            "version {last} was stored and {found} is left: the disk has lost changes; restore a copy, start once with \
+             --rebuild to take the cluster over from its workers, or remove the directory to begin a new one"
         );
         Err(StoreError::Unreadable { folder: self.folder.clone(), why })
     }
@@ -95,7 +121,7 @@ impl Disk {
     }
 
     fn files(&self) -> PathBuf {
-        self.folder.join("registry")
+        self.folder.join(DATABASE)
     }
 
     /// Puts what is written onto the disk itself.
@@ -326,6 +352,20 @@ mod tests {
                 false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
             }
         }
+    }
+
+    #[test]
+    fn what_is_set_aside_is_kept_and_the_folder_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Disk::set_aside(folder.path()).unwrap(), None);
+        let mut disk = Disk::open(folder.path()).unwrap();
+        disk.compare_and_set(&first_change()).unwrap();
+        assert!(matches!(Disk::set_aside(folder.path()), Err(StoreError::InUse(_))));
+        drop(disk);
+        let aside = Disk::set_aside(folder.path()).unwrap().unwrap();
+        assert_eq!(aside.parent(), Some(folder.path()));
+        assert!(Disk::open(folder.path()).unwrap().load().unwrap().is_empty());
+        assert_eq!(Disk::open(&aside).unwrap().load().unwrap(), first_change().puts);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! - `create TABLE [first=C] [POLICY AS JSON]` · `alter TABLE PATCH` · `drop TABLE`
 //! - `drain NAME` · `forget NAME` · `recover [accept] [NAME]` · `settings PATCH`
 //! - `restart [as cluster]`: the uplink ends and starts again from its store
+//! - `see NAME …`: these workers see the map · `lose [rebuild]`: the uplink ends and starts again with an empty store, as
+//!   an operator says who wants the cluster back · `tell NAME@RUN`: the worker tells the map it has seen last
 //! - `map` · `partitions` · `changes VERSION` · `status` · `movement`: what is to be read
 
 use std::collections::BTreeMap;
@@ -18,8 +20,9 @@ use std::time::Duration;
 
 use firn_uplink::registry::Event;
 use firn_uplink::settings::{Rehoming, ReplicationWishes, Wishes, name_ranges, placement};
-use firn_wire::ids::{Epoch, GroupId, Incarnation, PartitionId, TableName, WorkerId};
-use firn_wire::registry::{Heartbeat, Kept, Proposal, Recover, Register};
+use firn_wire::ids::{Epoch, GroupId, Incarnation, PartitionId, TableName, WorkerId, WorkerName};
+use firn_wire::map::Map;
+use firn_wire::registry::{Heartbeat, Kept, KnownMap, Proposal, Recover, Register};
 
 use crate::show;
 use crate::workers;
@@ -73,6 +76,11 @@ fn command_line(world: &mut Option<World>, command: &str) -> String {
                 return why;
             }
         }
+        "see" => {
+            let map = Map::clone(world.registry.map());
+            world.seen.extend(rest.split(' ').map(|name| (worker(name), map.clone())));
+        }
+        "lose" => world.lose(rest == "rebuild"),
         "map" => return show::map(world.registry.map()),
         "partitions" => return show::partitions(world.registry.map()),
         "status" => return show::status(world.registry.map()),
@@ -106,6 +114,11 @@ fn event(world: &World, verb: &str, rest: &str) -> Event {
     let (first, more) = rest.split_once(' ').unwrap_or((rest, ""));
     match verb {
         "register" => Event::Register(registration(first, more)),
+        "tell" => {
+            let WorkerId { name, incarnation } = id(first);
+            let map = world.seen[&name].clone();
+            Event::Tell(name, Box::new(KnownMap { incarnation, hash_seed: 7, map }))
+        }
         "tick" => Event::Tick,
         "woken" => Event::Woken,
         "claim" | "propose" => {
@@ -144,6 +157,10 @@ fn beat(verb: &str, who: &str) -> Event {
     let WorkerId { name, incarnation } = id(who);
     let (goodbye, leaving) = (verb == "goodbye", verb == "leave");
     Event::Beat(name, Heartbeat { incarnation, goodbye, leaving })
+}
+
+fn worker(text: &str) -> WorkerName {
+    text.parse().expect("a worker's name")
 }
 
 fn table(text: &str) -> TableName {

@@ -15,6 +15,10 @@ pub(crate) fn answer(answered: Result<Answer, Refusal>) -> String {
             let what = if new { "registered" } else { "registered before" };
             format!("{what}, map {}, beat every {} ms", registered.version, registered.heartbeat_ms)
         }
+        Ok(Answer::Told(taken)) => {
+            let names: Vec<&str> = taken.waits_for.iter().map(|name| name.as_str()).collect();
+            format!("told, map {}, waits for {}", taken.version, names.join(","))
+        }
         Ok(Answer::Beaten(beaten)) => format!("heard, map {}", beaten.version),
         Ok(Answer::Verdicts(verdicts)) => lines(verdicts.iter().map(|verdict| match verdict {
             Verdict::Applied(version) => format!("applied, rev {version}"),

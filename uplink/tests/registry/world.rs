@@ -1,5 +1,6 @@
 //! A registry with its store, as its owner would run them, and a memory of all that was published.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use firn_uplink::chunks::{self, Change};
@@ -7,7 +8,7 @@ use firn_uplink::registry::{Answer, Event, Refusal, Registry};
 use firn_uplink::settings::Wishes;
 use firn_uplink::state::State;
 use firn_uplink::store::{Memory, Store};
-use firn_wire::ids::ClusterId;
+use firn_wire::ids::{ClusterId, WorkerName};
 use firn_wire::map::Map;
 
 use crate::invariants::{self, Reigns};
@@ -23,11 +24,14 @@ pub(crate) struct World {
     /// Every map published, the oldest first.
     pub(crate) maps: Vec<Arc<Map>>,
     reigns: Reigns,
+    /// Maps that workers have seen, by their names.
+    pub(crate) seen: BTreeMap<WorkerName, Map>,
+    wishes: Wishes,
 }
 
 impl World {
     pub(crate) fn new(wishes: Wishes) -> Self {
-        let settings = wishes.of_a_new_cluster().expect("a script's settings make sense");
+        let settings = wishes.clone().of_a_new_cluster().expect("a script's settings make sense");
         let state = State::new(CLUSTER, 7, settings);
         let mut store = Memory::default();
         store.compare_and_set(&Change::between(None, &state)).expect("the store is empty");
@@ -39,7 +43,24 @@ impl World {
             store,
             maps: Vec::new(),
             reigns: Reigns::default(),
+            seen: BTreeMap::new(),
+            wishes,
         }
+    }
+
+    /// The uplink is killed, and starts again with an empty store.
+    pub(crate) fn lose(&mut self, rebuild: bool) {
+        let settings = self.wishes.clone().of_a_new_cluster().expect("as at first");
+        self.stored = State::new(ClusterId(0xc2), 8, settings);
+        self.store = Memory::default();
+        let first = Change::between(None, &self.stored);
+        self.store.compare_and_set(&first).expect("the store is empty");
+        self.registry =
+            Registry::new(self.stored.clone(), OWN_ADDRESS.to_owned(), None, self.now_ms);
+        if rebuild {
+            self.registry.expect_maps();
+        }
+        self.maps.clear();
     }
 
     /// One event now, stored and published as its owner would.

@@ -2,12 +2,13 @@
 //!
 //! Reading order: [`talk`] asks one worker, [`ledger`] knows what must be there, [`fill`] writes and reads all of it,
 //! [`load`] asks at a pace while things happen and [`tally`] counts what came of it, [`probe`] asks single partitions,
-//! [`flood`] writes as fast as it goes, [`site`] is the cluster, [`watch`] and [`sockets`] look at it, [`spread`] and
+//! [`flood`] writes as fast as it goes, [`changer`] changes the map, [`site`] is the cluster, [`watch`] and [`sockets`] look at it, [`spread`] and
 //! [`report`] say what was measured, [`scene`] is what most scenarios begin and end with. Then a file for each scenario.
 //!
 //! A run ends with 0 when all was well, with 1 when something was lost or a request failed that must not, and with 3 when
 //! only a figure missed its goal. Short forms check what must be, not how long it took.
 
+mod changer;
 mod cost;
 mod crash;
 mod failover;
@@ -29,6 +30,7 @@ mod sticky;
 mod talk;
 mod tally;
 mod uplink_down;
+mod uplink_kill;
 mod watch;
 
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ enum Scenario {
     Rejoin(rejoin::Rejoin),
     Sigstop(sigstop::Sigstop),
     UplinkDown(uplink_down::UplinkDown),
+    UplinkKill(uplink_kill::UplinkKill),
 }
 
 fn main() -> ExitCode {
@@ -66,5 +69,6 @@ fn main() -> ExitCode {
         Scenario::Rejoin(rejoin) => rejoin.run(),
         Scenario::Sigstop(sigstop) => sigstop.run(),
         Scenario::UplinkDown(uplink_down) => uplink_down.run(),
+        Scenario::UplinkKill(uplink_kill) => uplink_kill.run(),
     }
 }
