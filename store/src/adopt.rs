@@ -176,11 +176,11 @@ impl<H> Shard<H> {
 
     /// A reign with copies begins with a record; one that has no log has none, until there is a copy to be made.
     fn update_log(&mut self, at: usize, now: Now) {
-        let is_logged = self.replicas[at].is_logged();
+        let has_copies = self.replicas[at].has_copies();
         let Some(lead) = self.replicas[at].lead_mut() else { return };
         match lead.start {
-            None if is_logged => self.write_start(at, now),
-            Some(_) if !is_logged => lead.start = None,
+            None if has_copies => self.write_start(at, now),
+            Some(_) if !has_copies => lead.start = None,
             _ => {}
         }
     }

@@ -82,6 +82,8 @@ pub(crate) struct Replica<H> {
     /// Keys whose entries are newer than the last record, until that is `mended_until`.
     pub(crate) mended: Vec<(TableId, Box<[u8]>)>,
     pub(crate) mended_until: u64,
+    /// Until when its records are kept for a backup that reads it, lease clock; 0: none does.
+    pub(crate) exported_until: u64,
 }
 
 impl<H> Replica<H> {
@@ -98,6 +100,7 @@ impl<H> Replica<H> {
             incomplete: None,
             mended: Vec::new(),
             mended_until: 0,
+            exported_until: 0,
         }
     }
 
@@ -124,8 +127,13 @@ impl<H> Replica<H> {
         }
     }
 
-    /// Whether its records are kept in the log: someone has, or should have, a copy.
+    /// Whether its records are kept in the log: someone has, or should have, a copy, or a backup reads it.
     pub(crate) fn is_logged(&self) -> bool {
+        self.has_copies() || self.exported_until > 0
+    }
+
+    /// Whether someone has, or should have, a copy.
+    pub(crate) fn has_copies(&self) -> bool {
         self.row.isr.len() > 1 || self.row.wanted.len() > 1 || self.has_followers()
     }
 
