@@ -189,4 +189,5 @@ fn a_backup_turns_no_writes_away() {
     let mut backup = Backup::default();
     assert!(backup.read(&mut world, 0));
     world.store(0, "k", "2");
+    assert_eq!(world.get(0, "k").as_deref(), Some("2"));
 }

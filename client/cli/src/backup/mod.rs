@@ -1,8 +1,10 @@
 //! `firn backup` and `firn restore`.
 //!
 //! [`frame`] is the file byte by byte, [`survey`] what is in it and whether it is whole; [`take`] writes one with
-//! [`read`] for each partition, [`verify`] checks one, [`restore`] takes its entries back, with a [`note`] of how far it is.
+//! [`read`] for each partition, [`verify`] checks one, [`restore`] takes its entries back into the tables it has [`found`], with a
+//! [`note`] of how far it is.
 
+mod found;
 mod frame;
 mod note;
 mod read;

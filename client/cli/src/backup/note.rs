@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use firn_wire::ids::{ClusterId, TableName};
+use firn_wire::ids::{ClusterId, TableId, TableName};
 use serde::{Deserialize, Serialize};
 
 use super::survey::json;
@@ -23,7 +23,8 @@ pub(crate) struct Task {
     pub(crate) backup: String,
     /// Into which cluster.
     pub(crate) cluster: ClusterId,
-    pub(crate) tables: Vec<TableName>,
+    /// Into which tables: one that was dropped and made again is another.
+    pub(crate) tables: Vec<(TableName, TableId)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,11 @@ pub(crate) struct Note {
 }
 
 impl Note {
+    /// Whether a restore of a backup is not done.
+    pub(crate) fn is_there(backup: &Path) -> bool {
+        beside(backup, SUFFIX).exists()
+    }
+
     /// The note of a restore, and the frame to go on from; None: it begins.
     pub(crate) fn open(backup: &Path, task: Task) -> Result<(Self, Option<u64>), Problem> {
         let note = Self { path: beside(backup, SUFFIX), task };
@@ -55,8 +61,8 @@ impl Note {
             Ok(_) => Err(Problem::new(
                 Exit::Refused,
                 format_args!(
-                    "{shown} is of a restore into another cluster, of other tables or from another \
-                     backup, that is not done: finish that, or remove the file to begin anew"
+                    "{shown} is of a restore that is not done, into another cluster or other tables, or \
+                     from another backup: finish that, or remove the file to begin anew"
                 ),
             )),
             Err(error) => Err(Problem::new(
@@ -89,7 +95,7 @@ mod tests {
     use super::*;
 
     fn task(cluster: u128) -> Task {
-        let tables = vec!["users".parse().unwrap()];
+        let tables = vec![("users".parse().unwrap(), TableId(20))];
         Task { backup: "b1".to_owned(), cluster: ClusterId(cluster), tables }
     }
 

@@ -4,14 +4,14 @@
 //! whatever partition it is in now. A frame is done again as often as it takes, with those behind it: to do it twice is
 //! the same as once, if what follows is done again too.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use firn_gateway::execute::Execute as _;
-use firn_wire::command::{Command, Condition, Expiry, KeyOp, Op, Set, TableCommand};
+use firn_wire::command::{Command, Condition, Expiry, KeyOp, Op, Set};
 use firn_wire::exchange::{Collect, Role, Session};
 use firn_wire::ids::{TableId, TableName};
 use firn_wire::record::{Effect, Effects, Put};
@@ -20,6 +20,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::found::{self, Found};
 use super::frame::{Frame, Kind, Reader};
 use super::note::{Note, Task};
 use super::survey::{Place, Survey, Table, split_id, table_of};
@@ -29,7 +30,6 @@ use crate::exit::{Exit, Problem};
 use crate::options::Global;
 use crate::output::{Object, Output, bar};
 use crate::since::now_ms;
-use crate::store::{Store, odd};
 
 /// Bytes of frames that may be under way.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
@@ -60,25 +60,41 @@ pub(crate) async fn run(
     let survey = super::survey(&options.file)?;
     let tables = chosen(options, &survey)?;
     let cluster = Cluster::connect(global).await?;
-    let names = tables.iter().map(|table| table.name.clone()).collect();
+    let mut found = Found::look(&cluster, &tables).await;
+    let full = found.full(&cluster, global).await?;
+    if !full.is_empty() && !options.replace && !Note::is_there(&options.file) {
+        return Err(found::not_empty(&full));
+    }
+    found.make_missing(&cluster, &tables, global).await?;
     let (backup, into) = (survey.header.backup.clone(), cluster.map().cluster);
-    let (note, noted) = Note::open(&options.file, Task { backup, cluster: into, tables: names })?;
-    let found = Found::of(&cluster, &tables, global).await?;
+    let task = Task { backup, cluster: into, tables: found.tables() };
+    let (note, mut noted) = Note::open(&options.file, task)?;
+    if full.is_empty() {
+        noted = None; // whatever was restored is gone
+    }
     if noted.is_none() {
-        found.make_room(&cluster, options.replace, global).await?;
+        found::empty(&cluster, full, global).await?;
         note.write(0)?;
     }
     say_before(&found, noted, to)?;
-    let from = noted.unwrap_or(0);
     let mut restore = Restore::new(&cluster, &survey, &found, note, global);
-    restore.run(&options.file, from).await?;
-    let Tally { written, expired } = restore.tally;
+    restore.run(&options.file, noted.unwrap_or(0)).await?;
+    say_after(options, &found, noted, restore.tally, to)
+}
+
+fn say_after(
+    options: &Options,
+    found: &Found,
+    noted: Option<u64>,
+    Tally { written, expired }: Tally,
+    to: &mut Output<'_>,
+) -> Result<(), Problem> {
     if to.json {
-        let created: Vec<_> = found.created.iter().map(|name| json!(name)).collect();
         let object = Object::default()
             .with("written", written)
             .with("expired", expired)
-            .with("created", created)
+            .with("created", json!(found.created))
+            .with("kept", json!(found.kept))
             .with("resumed_from", noted);
         return Ok(to.json(object.members())?);
     }
@@ -119,86 +135,6 @@ fn say_before(found: &Found, noted: Option<u64>, to: &mut Output<'_>) -> Result<
     Ok(to.out.flush()?)
 }
 
-/// The tables of the cluster for those of the backup.
-#[derive(Debug, Default)]
-struct Found {
-    ids: HashMap<TableId, TableId>,
-    created: Vec<String>,
-    kept: Vec<String>,
-}
-
-impl Found {
-    /// Finds the tables, and makes those that are not there.
-    async fn of(cluster: &Cluster, tables: &[&Table], global: &Global) -> Result<Self, Problem> {
-        let mut found = Self::default();
-        for table in tables {
-            let name = &table.name;
-            let id = match cluster.find_table(name).await {
-                Some(id) => {
-                    found.kept.push(name.to_string());
-                    id
-                }
-                None => {
-                    found.created.push(name.to_string());
-                    create(cluster, table, global).await?
-                }
-            };
-            found.ids.insert(table.id, id);
-        }
-        Ok(found)
-    }
-
-    /// Sees to it that tables which were there are empty.
-    async fn make_room(
-        &self,
-        cluster: &Cluster,
-        replace: bool,
-        global: &Global,
-    ) -> Result<(), Problem> {
-        let mut full = Vec::new();
-        for id in self.ids.values() {
-            let reply = store(cluster, global).ask(Command::Count { table: *id }).await?;
-            match reply.view() {
-                Reply::Count(0) => {}
-                Reply::Count(_) => full.push(*id),
-                other => return Err(odd(&other)),
-            }
-        }
-        if full.is_empty() {
-            return Ok(());
-        }
-        if !replace {
-            return Err(not_empty(cluster, &full));
-        }
-        store(cluster, global).ask(Command::Flush { tables: full }).await.map(drop)
-    }
-}
-
-/// A session of its own; the commands name their tables by id.
-fn store<'c>(cluster: &'c Cluster, global: &Global) -> Store<'c> {
-    Store::new(cluster, global.scope.table(), global.timeout)
-}
-
-async fn create(cluster: &Cluster, table: &Table, global: &Global) -> Result<TableId, Problem> {
-    let (name, first_byte, policy) = (&table.name, table.first_byte, table.policy.clone());
-    let create = TableCommand::Create { name, first_byte, policy };
-    match store(cluster, global).ask(Command::Table(create)).await?.view() {
-        Reply::Table { id, .. } => Ok(id),
-        other => Err(odd(&other)),
-    }
-}
-
-fn not_empty(cluster: &Cluster, full: &[TableId]) -> Problem {
-    let map = cluster.map();
-    let names = full.iter().filter_map(|id| map.table_by_id(*id)).map(|row| row.name.as_str());
-    let names = names.collect::<Vec<_>>().join(", ");
-    let message = format!(
-        "tables that are to be restored hold entries: {names}; empty them first with --replace, or \
-         choose tables with --table"
-    );
-    Problem::new(Exit::Refused, message)
-}
-
 /// What became of entries.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
@@ -216,7 +152,7 @@ struct Batch {
 struct Restore<'r> {
     cluster: &'r Cluster,
     survey: &'r Survey,
-    ids: &'r HashMap<TableId, TableId>,
+    found: &'r Found,
     session: Session,
     /// In the order of the file.
     window: VecDeque<Batch>,
@@ -241,7 +177,7 @@ impl<'r> Restore<'r> {
         Self {
             cluster,
             survey,
-            ids: &found.ids,
+            found,
             session: Session { timeout: global.timeout, ..Session::new(1, Role::Admin) },
             window: VecDeque::new(),
             window_bytes: 0,
@@ -279,10 +215,10 @@ impl<'r> Restore<'r> {
         for (number, effect) in Effects::of(effects).flatten().enumerate() {
             let Some(table) = table_of(&effect) else { continue };
             let place = Place { frame: frame.number, effect: number as u64 };
-            let Some(id) = self.ids.get(&table) else { continue };
+            let Some(id) = self.found.id(table) else { continue };
             if self.survey.counts(partition, table, place) {
                 tally.add(&effect, now);
-                commands.extend(command(*id, &effect));
+                commands.extend(command(id, &effect));
             }
         }
         let mut replies = Collect::default();

@@ -309,6 +309,7 @@ pub(crate) mod tests {
     use super::super::frame::{Packed, Writer};
     use super::*;
     use firn_wire::record::Put;
+    use proptest::prelude::*;
 
     pub(crate) const TABLE: TableId = TableId(3);
 
@@ -435,6 +436,37 @@ pub(crate) mod tests {
                 other => panic!("bit {bit} of byte {at}: {other:?}"),
             }
         }
+    }
+
+    proptest! {
+        /// A checksum is no proof of sense: whoever can write a file can write that too.
+        #[test]
+        fn arbitrary_frames_never_panic(frames in proptest::collection::vec(frame(), 0..12)) {
+            let _ = survey(&file(&frames));
+        }
+
+        #[test]
+        fn an_arbitrary_header_never_panics(from in any::<u16>(), to in any::<u16>(), body in ".*") {
+            let mut header = header();
+            (header.tables[0].from, header.tables[0].to) = (from, to);
+            for body in [json(&header), body.into_bytes()] {
+                let mut writer = Writer::new(Vec::new()).unwrap();
+                writer.write(&Packed::new(Kind::Header, body)).unwrap();
+                prop_assert!(survey(&writer.into_inner().unwrap()).is_err());
+            }
+        }
+    }
+
+    fn frame() -> impl Strategy<Value = (Kind, u16, Vec<u8>)> {
+        let kinds = [Kind::Begin, Kind::Data, Kind::End, Kind::Header, Kind::Footer];
+        let rest = prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..60),
+            Just(Vec::new()),
+            Just(put("k", "v")),
+            Just(flush()),
+            Just(end(u64::MAX)),
+        ];
+        (proptest::sample::select(kinds.to_vec()), 0u16..3, rest)
     }
 
     #[test]
