@@ -14,7 +14,7 @@ use firn_gateway::execute::Execute as _;
 use firn_wire::command::{Command, Condition, Expiry, KeyOp, Op, Set};
 use firn_wire::exchange::{Collect, Role, Session};
 use firn_wire::ids::{TableId, TableName};
-use firn_wire::record::{Effect, Effects, Put};
+use firn_wire::record::{Effect, Put};
 use firn_wire::reply::{Failure, Reply};
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use super::found::{self, Found};
 use super::frame::{Frame, Kind, Reader};
 use super::note::{Note, Task};
-use super::survey::{Place, Survey, Table, split_id, table_of};
+use super::survey::{Survey, Table};
 use super::{Tables, bad, open};
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Problem};
@@ -211,15 +211,10 @@ impl<'r> Restore<'r> {
     fn submit(&mut self, frame: Frame) -> Batch {
         let (mut commands, mut tally) = (Vec::new(), Tally::default());
         let now = now_ms();
-        let (partition, effects) = split_id(&frame.body).unwrap_or_default();
-        for (number, effect) in Effects::of(effects).flatten().enumerate() {
-            let Some(table) = table_of(&effect) else { continue };
-            let place = Place { frame: frame.number, effect: number as u64 };
-            let Some(id) = self.found.id(table) else { continue };
-            if self.survey.counts(partition, table, place) {
-                tally.add(&effect, now);
-                commands.extend(command(id, &effect));
-            }
+        for (table, effect) in self.survey.live(&frame) {
+            let Some(here) = self.found.id(table) else { continue };
+            tally.add(&effect, now);
+            commands.extend(command(here, &effect));
         }
         let mut replies = Collect::default();
         self.cluster.submit(&mut self.session, &commands, &mut replies);

@@ -127,9 +127,9 @@ pub(crate) fn split_id(body: &[u8]) -> Option<(PartitionId, &[u8])> {
 
 /// A place among the changes of a backup: a frame, and a change in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) frame: u64,
-    pub(crate) effect: u64,
+struct Place {
+    frame: u64,
+    effect: u64,
 }
 
 /// What is known of a backup that was read from front to back.
@@ -151,8 +151,21 @@ impl Survey {
         Surveyor::new(Reader::new(input)?)?.read(progress)
     }
 
+    /// The changes of a data frame that still count, each with its table.
+    pub(crate) fn live<'f>(
+        &'f self,
+        frame: &'f Frame,
+    ) -> impl Iterator<Item = (TableId, Effect<'f>)> {
+        let (partition, effects) = split_id(&frame.body).unwrap_or_default();
+        Effects::of(effects).flatten().enumerate().filter_map(move |(number, effect)| {
+            let place = Place { frame: frame.number, effect: number as u64 };
+            let table = table_of(&effect)?;
+            self.counts(partition, table, place).then_some((table, effect))
+        })
+    }
+
     /// Whether a change still counts: nothing after it made it void.
-    pub(crate) fn counts(&self, partition: PartitionId, table: TableId, place: Place) -> bool {
+    fn counts(&self, partition: PartitionId, table: TableId, place: Place) -> bool {
         let is_begun = self.begun.get(&partition).is_some_and(|begun| *begun < place.frame);
         let is_kept = self.flushed.get(&(partition, table)).is_none_or(|flushed| *flushed < place);
         is_begun && is_kept
@@ -394,16 +407,27 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_whole_file_says_what_counts() {
+    fn a_whole_file_says_what_is_in_it() {
         let bytes = small();
         let survey = survey(&bytes).unwrap();
         assert_eq!((survey.header.clone(), survey.bytes), (header(), bytes.len() as u64));
         assert_eq!((survey.entries.clone(), survey.footer.puts), (vec![2], 4));
-        let counts = |number, frame, effect| {
-            survey.counts(partition(number), TABLE, Place { frame, effect })
-        };
-        assert!(!counts(0, 2, 0) && counts(0, 6, 0), "partition 0 was begun anew");
-        assert!(!counts(1, 5, 0) && counts(1, 5, 2), "the table was flushed in partition 1");
+    }
+
+    #[test]
+    fn what_was_begun_anew_or_flushed_does_not_count() {
+        let bytes = small();
+        let (survey, mut keys) = (survey(&bytes).unwrap(), Vec::new());
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        while let Some(frame) = reader.next().unwrap() {
+            if frame.kind == Kind::Data {
+                keys.extend(survey.live(&frame).map(|(table, effect)| match effect {
+                    Effect::Put(put) => (table, String::from_utf8_lossy(put.key).into_owned()),
+                    other => panic!("{other:?}"),
+                }));
+            }
+        }
+        assert_eq!(keys, [(TABLE, "kept".to_owned()), (TABLE, "k".to_owned())]);
     }
 
     /// What is cut off is never missed without being noticed, wherever the cut is.
