@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use firn_wire::command::Command;
+use firn_wire::command::{Command, Export};
 use firn_wire::exchange::{Session, Sink};
 use firn_wire::ids::{TableId, TableName};
 use firn_wire::map::MapIndex;
+use firn_wire::reply::ReplyBuf;
+use tokio::time::Instant;
 
-use crate::core::Core;
+use crate::core::{Asker, Core};
 use crate::links::Links;
 use crate::local::Local;
 use crate::maps::Maps;
@@ -68,6 +70,19 @@ impl<L: Local> Router<L> {
     /// question. With the uplink down the map decides.
     pub async fn find_table(&self, name: &TableName) -> Option<TableId> {
         self.core.find_table(name).await
+    }
+
+    /// The next part of a partition, for a backup: `Export`, `Nil` where it must begin anew, or a failure.
+    pub async fn export(
+        &self,
+        session: &Session,
+        table: TableId,
+        number: u16,
+        export: Export,
+    ) -> ReplyBuf {
+        let deadline = Instant::now() + session.timeout;
+        let asker = Asker { stream: session.id, role: session.role, deadline };
+        self.core.export(asker, table, number, export).await.unwrap_or_else(|failed| failed)
     }
 
     /// Makes sure that the map in force has every change made before the call; false when the uplink does not answer.

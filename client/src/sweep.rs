@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use firn_wire::command::{Cursor, Filter, Scan, Wide, WideOp};
+use firn_wire::command::{Cursor, Export, Filter, Scan, Wide, WideOp};
 use firn_wire::ids::{PartitionId, TableId};
 use firn_wire::map::{MapIndex, TableRow};
 use firn_wire::message::{AskRef, request};
@@ -24,7 +24,7 @@ pub(crate) fn partitions_from(
     let all = map.partitions_of(row);
     match op {
         WideOp::Scan(scan) => all.start.max(scan.from.partition.min(all.end))..all.end,
-        WideOp::Count | WideOp::Flush => all,
+        WideOp::Count | WideOp::Flush | WideOp::Export(_) => all,
     }
 }
 
@@ -111,6 +111,32 @@ impl<L: Local> Core<L> {
             }
             if !self.pause(&mut changes, tries, asker.deadline).await {
                 return Err(self.nobody_leads(table, scan.from.partition));
+            }
+        }
+        unreachable!("the deadline comes first")
+    }
+
+    /// The next part of a partition, for a backup.
+    pub(crate) async fn export(
+        &self,
+        asker: Asker,
+        table: TableId,
+        number: u16,
+        export: Export,
+    ) -> Result<ReplyBuf, Failed> {
+        let op = WideOp::Export(export);
+        let mut changes = self.maps.changes();
+        for tries in 0.. {
+            changes.mark_unchanged();
+            for asked in self.ask_all(asker, table, Some(&[number]), op)? {
+                if let Some(reply) = self.hear(asker, asked.answer, &asked.partitions, &op).await? {
+                    let (_, part) = wide_of(&reply)?;
+                    let bytes = reply.as_bytes().slice_ref(part.as_bytes());
+                    return ReplyBuf::from_bytes(bytes).map_err(|_| not_wide());
+                }
+            }
+            if !self.pause(&mut changes, tries, asker.deadline).await {
+                return Err(self.nobody_leads(table, number));
             }
         }
         unreachable!("the deadline comes first")

@@ -188,13 +188,13 @@ impl<H> Shard<H> {
         self.advance(at);
     }
 
-    /// A reign with copies begins with a record; one that has no log has none, until there is a copy to be made.
+    /// A reign with copies or a disk begins with a record; one that has no log has none, until there is a copy to be made.
     fn update_log(&mut self, at: usize, now: Now) {
-        let is_logged = self.is_logged(at);
+        let starts = self.disk.is_some() || self.replicas[at].has_copies();
         let Some(lead) = self.replicas[at].lead_mut() else { return };
         match lead.start {
-            None if is_logged => self.write_start(at, now),
-            Some(_) if !is_logged => lead.start = None,
+            None if starts => self.write_start(at, now),
+            Some(_) if !starts => lead.start = None,
             _ => {}
         }
     }

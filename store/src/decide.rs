@@ -67,6 +67,7 @@ impl<H> Shard<H> {
             self.send_due(at, now, proposals);
         }
         self.unpark_ready(now);
+        self.end_exports(now);
     }
 
     /// A few milliseconds have passed while something is being copied: it goes on, if its pace lets it.

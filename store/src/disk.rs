@@ -424,7 +424,7 @@ impl<H> Shard<H> {
             }
         });
         disk.sent = sent;
-        if !self.replicas.iter().any(Replica::is_copied) {
+        if !self.replicas.iter().any(Replica::is_logged) {
             // Nobody will ask for them again, and memory that is used again soon is still in the cache.
             let keep = self.log_needed();
             self.log.release(keep);

@@ -11,7 +11,7 @@
 //! The protocol: a [`replica`] is a partition with its part in it, a [`lead`] what a primary keeps of its reign with a
 //! [`follower`] for each copy, a [`peer`] what is known of another worker. Beside [`shard`], each with one thing it does:
 //! [`adopt`] takes a map, [`commit`] writes records and counts who has them, [`stream`] sends, [`receive`] is a copy,
-//! [`beacon`] gives and takes leases, [`decide`] proposes, [`upkeep`] tidies. [`rules`] names what keeps it safe.
+//! [`beacon`] gives and takes leases, [`decide`] proposes, [`upkeep`] tidies, [`export`] reads for a backup. [`rules`] names what keeps it safe.
 
 mod adopt;
 mod apply;
@@ -24,6 +24,7 @@ pub mod decide;
 mod digest;
 pub mod disk;
 mod entry;
+pub mod export;
 mod few;
 mod follower;
 pub mod hash;

@@ -84,6 +84,8 @@ pub(crate) struct Replica<H> {
     pub(crate) mended_until: u64,
     /// Whether what is here was read from disk, and no map has said yet what it is.
     pub(crate) is_reloaded: bool,
+    /// Until when its records are kept for a backup that reads it, lease clock; 0: none does.
+    pub(crate) exported_until: u64,
 }
 
 impl<H> Replica<H> {
@@ -101,6 +103,7 @@ impl<H> Replica<H> {
             mended: Vec::new(),
             mended_until: 0,
             is_reloaded: false,
+            exported_until: 0,
         }
     }
 
@@ -127,8 +130,13 @@ impl<H> Replica<H> {
         }
     }
 
+    /// Whether its records are kept in the log: someone has, or should have, a copy, or a backup reads it.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.has_copies() || self.exported_until > 0
+    }
+
     /// Whether someone has, or should have, a copy.
-    pub(crate) fn is_copied(&self) -> bool {
+    pub(crate) fn has_copies(&self) -> bool {
         self.row.isr.len() > 1 || self.row.wanted.len() > 1 || self.has_followers()
     }
 

@@ -153,7 +153,7 @@ impl<H> Shard<H> {
 
     /// Whether a partition's records are kept in the log: it is copied, or goes to disk.
     pub(crate) fn is_logged(&self, at: usize) -> bool {
-        self.disk.is_some() || self.replicas[at].is_copied()
+        self.disk.is_some() || self.replicas[at].is_logged()
     }
 
     pub(crate) fn discard(&mut self, tables: Vec<Table>) {
@@ -174,7 +174,7 @@ impl<H> Shard<H> {
     ///
     /// The time must have been read while the shard was already locked: the lease is valid then, and what is here does not
     /// change until the lock is given back, so it is the newest there is at that moment (Gray & Cheriton 1989).
-    fn ready(&self, id: PartitionId, now: Now) -> Result<usize, Refused> {
+    pub(crate) fn ready(&self, id: PartitionId, now: Now) -> Result<usize, Refused> {
         let at = *self.places.get(&id).ok_or(Refused::NotLed)?;
         if self.replicas[at].lead().is_none() {
             return Err(Refused::NotLed);
@@ -213,8 +213,8 @@ impl<H> Shard<H> {
         let in_sync = replica.row.isr.len() as u8;
         let copies = map.group(id.group).map_or(1, |group| group.copies);
         let needed = copies.saturating_sub(1).max(1);
-        let waiting =
-            (in_sync < needed).then_some(Failure::TooFewCopies { partition: id, in_sync, needed });
+        let lacks = replica.has_copies() && in_sync < needed;
+        let waiting = lacks.then_some(Failure::TooFewCopies { partition: id, in_sync, needed });
         let full = self.log.is_full() && !self.trim_log();
         Blocked { all: full.then_some(Failure::LogFull(id)), waiting, durable }
     }
@@ -297,7 +297,7 @@ impl<H> Shard<H> {
     }
 
     /// The newest record that is not committed: what reveals anything of a whole table waits for it.
-    fn newest_pending(&self, at: usize) -> Option<Await> {
+    pub(crate) fn newest_pending(&self, at: usize) -> Option<Await> {
         let lead = self.replicas[at].lead().filter(|_| self.keeps(Rule::ReadsWait))?;
         lead.newest_pending().map(Await)
     }

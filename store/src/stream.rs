@@ -287,7 +287,7 @@ impl<H> Shard<H> {
     }
 
     /// The records after a number, the first one last; None: the log has not all of them.
-    fn missed(&self, at: usize, sequence: u64) -> Option<Vec<Position>> {
+    pub(crate) fn missed(&self, at: usize, sequence: u64) -> Option<Vec<Position>> {
         let order = &self.replicas[at].partition.order;
         let mut left = Vec::with_capacity((order.sequence - sequence).min(1_024) as usize);
         let (mut next, mut wanted) = (order.tail, order.sequence);

@@ -308,6 +308,16 @@ pub struct Scan<'a> {
     pub values: bool,
 }
 
+/// The next part of a partition for a backup: what was written to all its tables since the part before, then entries of
+/// one table. Whoever applies all parts in order, table after table, has the partition as it was at the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    /// [`crate::reply::Exported::at`] of the part before; None: this is the first.
+    pub since: Option<Version>,
+    /// The first hash whose entries are still to come.
+    pub from: u64,
+}
+
 /// What is asked of all of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WideOp<'a> {
@@ -317,12 +327,14 @@ pub enum WideOp<'a> {
     Flush,
     /// → `Page`.
     Scan(#[serde(borrow)] Scan<'a>),
+    /// For a backup, of one partition → `Export`, or `Nil` where it must begin anew.
+    Export(Export),
 }
 
 impl WideOp<'_> {
     /// Whether doing it twice is the same as once. A second flush would take what was written after the first.
     pub fn is_repeatable(&self) -> bool {
-        matches!(self, Self::Count | Self::Scan(_))
+        matches!(self, Self::Count | Self::Scan(_) | Self::Export(_))
     }
 }
 

@@ -38,6 +38,8 @@ pub const STEP_REPLY_BYTES_MAX: usize = 2 * VALUE_BYTES_HARD_MAX;
 pub const SCAN_COUNT_MAX: usize = 10_000;
 /// Entries one page of a scan looks at before it returns with what it has.
 pub const SCAN_VISIT_MAX: usize = 16 * 1024;
+/// Bytes of changes and entries that one answer to a backup carries before it is closed.
+pub const EXPORT_BYTES_SOFT: usize = 128 * 1024;
 /// Pending replies of one connection above which it is no longer read from, in bytes.
 pub const REPLY_BYTES_SOFT_MAX: usize = 1024 * 1024;
 /// Unanswered requests of one connection above which it is no longer read from.

@@ -63,6 +63,20 @@ pub struct Row<'a> {
     pub meta: &'a [u8],
 }
 
+/// A part of a partition: see [`crate::command::Export`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported<'a> {
+    /// The last record that is in this part or in one before it.
+    pub at: Version,
+    /// The hash to go on from; None: the table is through.
+    pub next: Option<u64>,
+    /// Where the table is through: the entries of each table of the partition at this moment, expired ones included.
+    pub counts: Vec<(TableId, u64)>,
+    /// Puts, deletes and flushes in the order they are to be applied: see [`crate::record`].
+    #[serde(with = "serde_bytes")]
+    pub effects: &'a [u8],
+}
+
 /// Why something was not done. The doors put it into their own words; see each one's `failure` function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure<'a> {
@@ -269,6 +283,8 @@ pub enum Reply<'a> {
     },
     /// Not done.
     Failed(Failure<'a>),
+    /// A part of a partition, for a backup.
+    Export(#[serde(borrow)] Exported<'a>),
 }
 
 impl<'a> From<Failure<'a>> for Reply<'a> {

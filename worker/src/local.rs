@@ -8,7 +8,7 @@ use firn_client::whole_reply;
 use firn_store::scan::Page;
 use firn_store::shard::{Await, Refused};
 use firn_store::time::Now;
-use firn_wire::command::{Cursor, Scan, Step, Wide, WideOp};
+use firn_wire::command::{Cursor, Export, Scan, Step, Wide, WideOp};
 use firn_wire::ids::{PartitionId, WorkerId};
 use firn_wire::map::MapIndex;
 use firn_wire::reply::{Part, Reply, ReplyBuf, encode};
@@ -60,6 +60,7 @@ impl Local for Shards {
                 sum.end(&Reply::Count(total), true, answer)
             }
             WideOp::Scan(scan) => self.scan(wide, scan, answer),
+            WideOp::Export(export) => self.export(wide, *export, answer),
         }
     }
 
@@ -184,5 +185,26 @@ impl Shards {
             }
         }
         answers.end(&page.reply(next), false, answer)
+    }
+
+    /// The next part of the first partition; any other is refused, since a part is of one.
+    fn export(
+        &self,
+        wide: &Wide<'_>,
+        export: Export,
+        answer: &mut dyn FnMut(Reply<'_>),
+    ) -> Option<Held> {
+        let mut answers = Answers::default();
+        let mut numbers = wide.partitions.iter();
+        let taken = numbers.next().and_then(|number| {
+            let partition = PartitionId { group: wide.group, number: *number };
+            self.turn_of(partition, |shard, now| {
+                let given = shard.export(now, (partition, wide.table), export);
+                answers.take(shard, partition, given).flatten()
+            })
+        });
+        answers.refused.extend(numbers);
+        let reply = taken.as_ref().map_or(Reply::Nil, |part| Reply::Export(part.reply()));
+        answers.end(&reply, false, answer)
     }
 }

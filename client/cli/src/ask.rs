@@ -40,7 +40,7 @@ pub(crate) async fn run(
     scope: &Scope,
     to: &mut Output<'_>,
 ) -> Result<(), Problem> {
-    let store = &mut Store::new(cluster, scope.table.clone(), global.timeout);
+    let store = &mut Store::new(cluster, scope.table(), global.timeout);
     match ask {
         Ask::Get(options) => keys::get(store, options, to).await,
         Ask::Put(options) => keys::put(store, options, to).await,

@@ -9,10 +9,11 @@ use firn_client::delta::merge;
 use firn_client::local::{Local as _, Nothing};
 use firn_client::uplink::{Uplink, UplinkError};
 use firn_gateway::execute::{About, Boxed, Execute, ProcessKind};
-use firn_wire::command::Command;
+use firn_wire::command::{Command, Export};
 use firn_wire::exchange::{Session, Sink};
 use firn_wire::ids::{MapVersion, TableId, TableName};
 use firn_wire::map::MapIndex;
+use firn_wire::reply::ReplyBuf;
 
 use crate::exit::{Exit, Problem};
 use crate::options::Global;
@@ -82,6 +83,17 @@ impl Cluster {
             error => unreachable(&error.to_string()),
         })?;
         Ok(Self { client, started: Instant::now() })
+    }
+
+    /// The next part of a partition, for a backup.
+    pub(crate) async fn export(
+        &self,
+        session: &Session,
+        table: TableId,
+        number: u16,
+        export: Export,
+    ) -> ReplyBuf {
+        self.client.router().export(session, table, number, export).await
     }
 }
 

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::ask::Ask;
 use crate::exit::EXIT_CODES;
 use crate::options::Global;
-use crate::{bench, proxy};
+use crate::{backup, bench, proxy};
 
 /// Talk to a Firn cluster.
 #[derive(Debug, Parser)]
@@ -25,6 +25,10 @@ pub(crate) enum Command {
     /// What the shell has too.
     #[command(flatten)]
     Ask(Ask),
+    /// Write tables to a file, each partition as it is at one moment, while they are in use
+    Backup(backup::Options),
+    /// Write what a backup holds into the tables of a cluster of any size; one that was stopped goes on
+    Restore(backup::restore::Options),
     /// Measure throughput and latency
     Bench(bench::Options),
     /// Offer the cluster's listeners here without holding data

@@ -13,7 +13,7 @@ use crate::output::Object;
 pub(crate) enum Exit {
     /// What was asked for is done.
     Done = 0,
-    /// The key or table is not there, or the condition does not hold. Nothing changed.
+    /// The key or table is not there, the condition does not hold, or the backup is not whole. Nothing changed.
     NotThere = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -49,7 +49,7 @@ impl From<Exit> for ExitCode {
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the key or table is not there, or the condition does not hold
+  1  the key or table is not there, the condition does not hold, or the backup is not whole
   2  the command line is wrong
   3  the cluster, or a worker that is needed, cannot be reached; nothing changed
   4  the store refuses the request

@@ -4,9 +4,10 @@
 //! [`cluster`] the cluster as it is seen from here, [`store`] asks it on behalf of one command, [`output`] prints;
 //! [`ask`] picks the module of a command on data: [`keys`], [`scan`], [`batch`], [`tables`]; [`operate`] that of a command
 //! for operators, who ask the [`uplink`]: [`status`] with [`movement`] and [`since`], [`drain`], [`forget`], [`recover`], [`settings`];
-//! beside them [`shell`], [`mod@bench`] and [`proxy`].
+//! beside them [`backup`], [`shell`], [`mod@bench`] and [`proxy`].
 
 mod ask;
+mod backup;
 mod batch;
 mod bench;
 mod cluster;
@@ -72,6 +73,10 @@ fn run(global: &Global, command: Command) -> Result<(), Problem> {
             let cluster = Cluster::connect(global).await?;
             ask::run(&ask, &cluster, global, &global.scope, &mut to).await
         }),
+        Command::Backup(options) => runtime.block_on(backup::run(&options, global, &mut to)),
+        Command::Restore(options) => {
+            runtime.block_on(backup::restore::run(&options, global, &mut to))
+        }
         Command::Bench(options) => runtime.block_on(bench::run(&options, global, &mut to)),
         Command::Proxy(options) => runtime.block_on(proxy::run(&options, global)),
         Command::Shell => shell::run(&runtime, global, &mut to),

@@ -63,12 +63,25 @@ impl Global {
 /// What every command on data takes, in the shell too.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Scope {
-    /// The table
-    #[arg(long, global = true, env = "FIRN_TABLE", value_name = "NAME", default_value = "default")]
-    pub(crate) table: TableName,
+    /// The table [default: default]
+    #[arg(long, global = true, env = "FIRN_TABLE", value_name = "NAME")]
+    table: Option<TableName>,
     /// Answer in JSON
     #[arg(long, global = true, env = "FIRN_JSON")]
     pub(crate) json: bool,
+}
+
+impl Scope {
+    /// The table.
+    pub(crate) fn table(&self) -> TableName {
+        let default = || "default".parse().expect("a table may be called so");
+        self.table.clone().unwrap_or_else(default)
+    }
+
+    /// Makes it another.
+    pub(crate) fn set_table(&mut self, table: TableName) {
+        self.table = Some(table);
+    }
 }
 
 /// `firn get`.

@@ -59,7 +59,7 @@ pub(crate) fn run(runtime: &Runtime, global: &Global, to: &mut Output<'_>) -> Re
     let mut editor = DefaultEditor::new().map_err(broken)?;
     let mut last = Exit::Done;
     loop {
-        let text = match editor.readline(&format!("{}> ", shell.scope.table)) {
+        let text = match editor.readline(&format!("{}> ", shell.scope.table())) {
             Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
@@ -97,7 +97,7 @@ struct Shell<'s> {
 impl Shell<'_> {
     fn run(&mut self, line: Line, to: &mut Output<'_>) -> Result<(), Problem> {
         match line {
-            Line::Use { table } => self.scope.table = table,
+            Line::Use { table } => self.scope.set_table(table),
             Line::Json { on } => to.json = on,
             Line::Exit => {}
             Line::Ask(ask) if reads_stdin(&ask) => {

@@ -13,7 +13,8 @@ pub(crate) fn since(since_ms: u64, now_ms: u64) -> String {
     format!("{} ({} ago)", time(since_ms), age(since_ms, now_ms))
 }
 
-fn time(unix_ms: u64) -> String {
+/// `2026-11-03T14:03:11Z`.
+pub(crate) fn time(unix_ms: u64) -> String {
     // RFC 3339 ends with the year 9999.
     if unix_ms >= 253_402_300_800_000 {
         return format!("{unix_ms} ms");

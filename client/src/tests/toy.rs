@@ -195,6 +195,7 @@ impl Local for Arc<Toy> {
         let (led, refused): (Vec<u16>, Vec<u16>) = wide.partitions.iter().partition(|n| leads(n));
         let reply = match &wide.op {
             WideOp::Scan(scan) => self.page(scan, &led),
+            WideOp::Export(_) => ReplyBuf::new(&Reply::Nil),
             op => {
                 let mut entries = self.entries.lock().unwrap();
                 let (led, kept): (Entries, Entries) = entries

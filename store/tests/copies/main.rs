@@ -1,5 +1,6 @@
 //! Copies, one partition and one scenario at a time: what the rules are for, without loss or chance.
 
+mod export;
 mod world;
 
 use firn_wire::command::Op;

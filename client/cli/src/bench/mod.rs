@@ -40,7 +40,7 @@ pub(crate) async fn run(
     global: &Global,
     to: &mut Output<'_>,
 ) -> Result<(), Problem> {
-    let table = &global.scope.table;
+    let table = &global.scope.table();
     let bench = Bench {
         database: database(options.protocol, table)?,
         targets: match options.target.as_slice() {
