@@ -241,11 +241,13 @@ fn pairs(cluster: &Cluster) -> Vec<(String, String, String)> {
     pairs
 }
 
-/// No step is torn, whether there are copies, whose log the records are from, or only one, which keeps none otherwise.
+/// No step is torn, whether there are copies, whose log the records are from, or only one, which keeps none otherwise, or
+/// only until they are on disk.
 #[test]
 fn no_step_is_torn_by_a_backup_under_traffic() {
-    for copies in [1, 2] {
-        let from = Cluster::builder(3).env("COPIES", copies).env("PARTITIONS", 4).start();
+    for (copies, on_disk) in [(1, false), (2, false), (1, true)] {
+        let builder = Cluster::builder(3).env("COPIES", copies).env("PARTITIONS", 4);
+        let from = if on_disk { builder.data().start() } else { builder.start() };
         fill(&from, "default", 4_000, 400);
         let traffic = Traffic::start(&from, 4);
         traffic.wait(400);
