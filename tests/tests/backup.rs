@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use firn_tests::{Cluster, DEADLINE, Http, binary, wait_until};
+use firn_tests::{Choices, Cluster, DEADLINE, Http, binary, wait_until};
 use serde_json::{Value, json};
 
 /// What a command printed, after checking how it ended.
@@ -52,6 +52,13 @@ fn entries(cluster: &Cluster, table: &str) -> Vec<String> {
     entries
 }
 
+/// A text of about a length that does not get shorter when it is compressed.
+fn value(seed: usize, length: usize) -> String {
+    let mut choices = Choices(seed as u64);
+    let words = (0..length.div_ceil(16)).map(|_| format!("{:016x}", choices.any()));
+    format!("{seed}-{}", words.collect::<String>())
+}
+
 /// Writes `count` keys of about `length` bytes.
 fn fill(cluster: &Cluster, table: &str, count: usize, length: usize) {
     let mut child = Command::new(binary::path("firn"))
@@ -64,7 +71,7 @@ fn fill(cluster: &Cluster, table: &str, count: usize, length: usize) {
     let mut stdin = child.stdin.take().expect("piped");
     let writer = std::thread::spawn(move || {
         for n in 0..count {
-            let value = format!("{n}-{}", "v".repeat(length));
+            let value = value(n, length);
             let line = json!({ "op": "put", "key": format!("key:{n}"), "value": value });
             writeln!(stdin, "{line}").expect("it reads all of its input");
         }
@@ -191,14 +198,14 @@ impl Traffic {
                         return;
                     }
                     let tag = format!("{{{writer}-{}}}", number % 50);
-                    redis::pipe()
+                    let done = redis::pipe()
                         .atomic()
                         .set(format!("{tag}:a"), number)
                         .set(format!("pad:{tag}:{}", number % 7), "x".repeat(500))
                         .set(format!("{tag}:b"), number)
-                        .exec(&mut connection)
-                        .expect("a step is taken");
-                    steps.fetch_add(1, Ordering::Relaxed);
+                        .exec(&mut connection);
+                    // One whose worker ended may fail; it is done as a whole or not at all.
+                    steps.fetch_add(u64::from(done.is_ok()), Ordering::Relaxed);
                 }
             })
         });
@@ -215,7 +222,7 @@ impl Traffic {
 
     fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().for_each(|thread| thread.join().expect("no step fails"));
+        self.threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     }
 }
 
@@ -234,11 +241,13 @@ fn pairs(cluster: &Cluster) -> Vec<(String, String, String)> {
     pairs
 }
 
-/// No step is torn, whether there are copies, whose log the records are from, or only one, which keeps none otherwise.
+/// No step is torn, whether there are copies, whose log the records are from, or only one, which keeps none otherwise, or
+/// only until they are on disk.
 #[test]
 fn no_step_is_torn_by_a_backup_under_traffic() {
-    for copies in [1, 2] {
-        let from = Cluster::builder(3).env("COPIES", copies).env("PARTITIONS", 4).start();
+    for (copies, on_disk) in [(1, false), (2, false), (1, true)] {
+        let builder = Cluster::builder(3).env("COPIES", copies).env("PARTITIONS", 4);
+        let from = if on_disk { builder.data().start() } else { builder.start() };
         fill(&from, "default", 4_000, 400);
         let traffic = Traffic::start(&from, 4);
         traffic.wait(400);
@@ -258,20 +267,30 @@ fn no_step_is_torn_by_a_backup_under_traffic() {
     }
 }
 
-/// The primary of some partitions ends while they are read; the next one goes on.
+/// The primary of some partitions ends while they are read and written to; the next one goes on.
 #[test]
 fn a_backup_outlives_a_worker() {
     let mut from = Cluster::builder(3).env("COPIES", 2).env("PARTITIONS", 8).start();
     fill(&from, "default", 20_000, 1_000);
-    let (path, backup) = file(&from, "survivor.firn");
     wait_well(&from);
+    let traffic = Traffic::start(&from, 2);
+    traffic.wait(100);
+    let (path, backup) = file(&from, "survivor.firn");
     let child = start(&from, &["backup", &backup, "--parallel", "1"]);
     let partial = beside(&path, "partial");
-    wait_until("the backup has begun", DEADLINE, || partial.exists().then_some(()));
+    wait_until("the backup has begun", DEADLINE, || {
+        fs::metadata(&partial).ok().filter(|partial| partial.len() > 0).map(drop)
+    });
     from.worker_mut(2).kill();
     says(&child.wait_with_output().expect("it ends"), 0);
-    let verified = firn_json(&from, &["backup", "verify", &backup]);
-    assert_eq!(verified["entries"], json!(20_000));
+    traffic.wait(100);
+    traffic.end();
+    let into = Cluster::builder(1).env("PARTITIONS", 8).start();
+    firn(&into, 0, &["restore", &backup]);
+    assert_eq!(firn(&into, 0, &["scan", "--prefix", "key:"]).lines().count(), 20_000);
+    let pairs = pairs(&into);
+    assert!(pairs.len() > 50, "{} pairs", pairs.len());
+    pairs.iter().for_each(|(tag, first, second)| assert_eq!(first, second, "the pair of {tag}"));
 }
 
 fn start(cluster: &Cluster, arguments: &[&str]) -> std::process::Child {
