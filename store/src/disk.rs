@@ -375,9 +375,16 @@ impl<H> Shard<H> {
         }
     }
 
-    /// What is to be written next: about so many bytes of records, and of entries of snapshots. None: nothing now.
-    pub fn fill_disk(&mut self, records_max: usize, entries_max: usize) -> Option<Filled> {
-        let mut out = Vec::new();
+    /// What is to be written next: about so many bytes of records, and of entries of snapshots. None: nothing now. It is put
+    /// into `memory`, which comes back with it: fresh memory would cost as much as the copy.
+    pub fn fill_disk(
+        &mut self,
+        memory: &mut Vec<u8>,
+        records_max: usize,
+        entries_max: usize,
+    ) -> Option<Filled> {
+        let mut out = std::mem::take(memory);
+        out.clear();
         let disk = self.disk.as_mut()?;
         for partition in std::mem::take(&mut disk.gone) {
             item(&mut out, &Item::Gone { partition });
@@ -389,6 +396,7 @@ impl<H> Shard<H> {
         let disk = self.disk.as_mut()?;
         let hurry = std::mem::take(&mut disk.hurry);
         if out.is_empty() && !hurry {
+            *memory = out;
             return None;
         }
         let mark = disk.mark();

@@ -197,7 +197,9 @@ impl Writer {
 
     fn fill(&mut self, records: usize, entries: usize) {
         let mark = self.shard.disk_mark().expect("it is well made");
-        let Some(mut filled) = self.shard.fill_disk(records, entries) else { return };
+        let Some(mut filled) = self.shard.fill_disk(&mut Vec::new(), records, entries) else {
+            return;
+        };
         filled.seal();
         self.disk.extend_from_slice(&filled.bytes);
         self.mark = Some(filled.mark);
@@ -339,7 +341,7 @@ fn what_must_survive_is_committed_when_it_is_on_disk() {
         .expect("it is well made");
     let until = ran.until.expect("it waits for the disk");
     writer.shard.hold(partition(0), until, ());
-    let filled = writer.shard.fill_disk(1_000, 100_000).expect("it is well made");
+    let filled = writer.shard.fill_disk(&mut Vec::new(), 1_000, 100_000).expect("it is well made");
     assert!(filled.hurry);
     assert!(writer.shard.take_fates().is_empty());
     writer.shard.disk_synced(filled.mark);

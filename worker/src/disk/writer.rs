@@ -59,6 +59,8 @@ pub(super) struct Writer {
     renewal: Option<Renewal>,
     /// What could not be written.
     backlog: Option<Filled>,
+    /// For what is written next.
+    memory: Vec<u8>,
     /// What is written and not synced, and when the last sync was.
     unsynced: Option<Mark>,
     synced_at: Instant,
@@ -103,6 +105,7 @@ impl Writer {
             base,
             renewal: None,
             backlog: None,
+            memory: Vec::new(),
             unsynced: None,
             synced_at: Instant::now(),
         };
@@ -197,20 +200,23 @@ impl Writer {
         self.sync_if(filled.hurry || self.synced_at.elapsed() >= SYNC_EVERY)?;
         self.renew_if_due()?;
         let is_much = filled.bytes.len() - filled.snapshots >= RECORDS_BYTES;
+        self.memory = filled.bytes;
+        self.memory.shrink_to(4 * RECORDS_BYTES);
         Ok(if is_much { Found::Much } else { Found::Some })
     }
 
-    fn fill(&self) -> Option<Filled> {
+    fn fill(&mut self) -> Option<Filled> {
         // A renewal is at least as fast as the records that come meanwhile: so the log has a bound.
-        let fill = |entries| {
-            self.shards.turn(self.shard, |shard, _| shard.fill_disk(RECORDS_BYTES, entries))
+        let (shards, number) = (Arc::clone(&self.shards), self.shard);
+        let fill = |memory: &mut Vec<u8>, entries| {
+            shards.turn(number, |shard, _| shard.fill_disk(memory, RECORDS_BYTES, entries))
         };
-        let first = fill(ENTRIES_BYTES)?;
+        let first = fill(&mut self.memory, ENTRIES_BYTES)?;
         let records = first.bytes.len() - first.snapshots;
         if self.renewal.is_none() || records <= ENTRIES_BYTES {
             return Some(first);
         }
-        match fill(records) {
+        match fill(&mut Vec::new(), records) {
             None => Some(first),
             Some(mut second) => {
                 second.bytes.splice(..0, first.bytes);
