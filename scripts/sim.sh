@@ -3,6 +3,7 @@
 # each seed, then what all came to; the exit code is 0 only when nothing was violated.
 #
 #   scripts/sim.sh [SEEDS] [more flags: --help]      so many seeds from 0 on, 2,000 by default
+#   scripts/sim.sh --seeds 4294967296..4294969296    seeds from 2^32 on also lose the uplink's store
 #   scripts/sim.sh --seed N [--trace]                one seed again
 #   scripts/sim.sh --mutations                       for each rule of the protocol a seed that fails without it
 #

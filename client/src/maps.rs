@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use firn_wire::ids::{MapVersion, PartitionId};
@@ -76,6 +77,8 @@ pub struct Maps {
     adopt: Adopt,
     /// Held while a newer map is being adopted: they are put in force one after the other.
     adopting: Mutex<()>,
+    /// Maps of this generation and of earlier ones are not taken; 0: all are. Set while `adopting` is held.
+    closed: AtomicU32,
 }
 
 impl Maps {
@@ -87,6 +90,7 @@ impl Maps {
             changes: watch::Sender::new(0),
             adopt,
             adopting: Mutex::new(()),
+            closed: AtomicU32::new(0),
         }
     }
 
@@ -123,9 +127,26 @@ impl Maps {
         }
     }
 
+    /// The map in force, to tell an uplink that has lost its own. No other of its generation is taken from now on: one that
+    /// the lost uplink has sent and that is still on its way would count here, and the next uplink would not know of it.
+    pub async fn close(&self) -> Arc<MapIndex> {
+        let _nobody_adopts = self.adopting.lock().await;
+        let map = self.load();
+        self.closed.store(map.version.generation, Ordering::Relaxed);
+        map
+    }
+
+    /// An uplink has answered that is at this version: maps of its generation are taken.
+    pub fn open(&self, version: MapVersion) {
+        self.closed.fetch_min(version.generation.saturating_sub(1), Ordering::Relaxed);
+    }
+
     /// Takes what an uplink sent: applies it here, then puts it in force. A delta that is not newer changes nothing.
     pub async fn take(&self, delta: MapDelta) -> Result<(), DeltaError> {
         let _one_at_a_time = self.adopting.lock().await;
+        if delta.version.generation <= self.closed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let old = self.load();
         let known = (old.version != MapVersion::default()).then(|| old.map());
         match merge(known, delta) {
@@ -216,6 +237,26 @@ mod tests {
         }
         assert_eq!(*adopted.lock().unwrap(), [3, 4]);
         assert_eq!(maps.version(), at(4));
+    }
+
+    #[tokio::test]
+    async fn what_a_lost_uplink_has_sent_is_not_taken_once_the_next_was_told() {
+        let mut map = fixture::map(2, 4);
+        let maps = Maps::alone(Arc::new(MapIndex::new(map.clone()).unwrap()));
+        assert_eq!(maps.close().await.version, map.version);
+        map.version.counter += 1;
+        let late = fixture::delta(&map);
+        maps.take(late.clone()).await.unwrap();
+        assert_ne!(maps.version(), map.version);
+        // It was the same uplink after all.
+        maps.open(map.version);
+        maps.take(late).await.unwrap();
+        assert_eq!(maps.version(), map.version);
+
+        maps.close().await;
+        map.version = MapVersion { generation: 2, counter: 1 };
+        maps.take(fixture::delta(&map)).await.unwrap();
+        assert_eq!(maps.version(), map.version);
     }
 
     #[tokio::test]

@@ -6,7 +6,6 @@ use firn_client::maps::Adopt;
 use firn_wire::map::MapIndex;
 
 use crate::beacons::Beacons;
-use crate::membership::{LastMap, Membership};
 use crate::peers::Company;
 use crate::saved::{Folder, Saved};
 use crate::shards::Shards;
@@ -18,8 +17,6 @@ pub(crate) struct Adopter {
     pub(crate) company: Mutex<Company>,
     pub(crate) streams: Streams,
     pub(crate) beacons: Arc<Beacons>,
-    /// Where an uplink that has lost the map gets it from.
-    pub(crate) membership: Arc<Membership>,
     /// Where it is kept; None: nowhere.
     pub(crate) folder: Option<Arc<Folder>>,
     /// The seed of the cluster's table hashes, kept beside it.
@@ -45,7 +42,6 @@ impl Adopter {
         let peers = self.company.lock().expect("no holder panics").read(&map).clone();
         self.streams.adopt(&peers);
         self.beacons.adopt(Arc::clone(&map), peers);
-        self.membership.know(LastMap { hash_seed: self.hash_seed, map: Arc::clone(&map) });
         let Some(folder) = &self.folder else { return };
         let saved = Saved { hash_seed: self.hash_seed, map: map.map().clone() };
         if let Err(error) = folder.save(&saved) {

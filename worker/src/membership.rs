@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use firn_client::maps::Maps;
 use firn_client::uplink::{Uplink, UplinkError};
-use firn_wire::map::MapIndex;
+use firn_wire::ids::MapVersion;
 use firn_wire::registry::{
     ADDRESS_IN_USE, Heartbeat, KnownMap, NAME_IN_USE, OTHER_CLUSTER, REBUILDING, Register,
     Registered, SEND_MAP,
@@ -34,12 +35,12 @@ pub(crate) enum Expelled {
     OtherCluster(String),
 }
 
-/// The last map this worker has seen.
-#[derive(Debug, Clone)]
-pub(crate) struct LastMap {
+/// What this worker knows of its cluster.
+#[derive(Clone)]
+struct Known {
     /// The seed of the cluster's table hashes.
-    pub(crate) hash_seed: u64,
-    pub(crate) map: Arc<MapIndex>,
+    hash_seed: u64,
+    maps: Arc<Maps>,
 }
 
 /// A worker's dealings with the uplink.
@@ -47,8 +48,8 @@ pub(crate) struct Membership {
     uplink: Arc<Uplink>,
     register: Register,
     clock: Clock,
-    /// What an uplink is told that has lost its own; None: this worker has seen none.
-    last: Mutex<Option<LastMap>>,
+    /// What an uplink is told that has lost it; None: this worker has never been in a cluster.
+    known: Mutex<Option<Known>>,
     /// When the uplink last answered, Unix milliseconds; 0: never in this run.
     heard_ms: AtomicU64,
     /// Whether it was told to stop.
@@ -61,17 +62,18 @@ impl Membership {
     /// Nothing is sent yet.
     pub(crate) fn new(uplink: Arc<Uplink>, register: Register, clock: Clock) -> Self {
         let (heard_ms, leaving) = (AtomicU64::new(0), AtomicBool::new(false));
-        let (last, hurry) = (Mutex::default(), Notify::new());
-        Self { uplink, register, clock, last, heard_ms, leaving, hurry }
+        let (known, hurry) = (Mutex::default(), Notify::new());
+        Self { uplink, register, clock, known, heard_ms, leaving, hurry }
     }
 
-    /// This is the last map from now on.
-    pub(crate) fn know(&self, last: LastMap) {
-        *self.last.lock().expect("no holder panics") = Some(last);
+    /// The map in force is there from now on.
+    pub(crate) fn know(&self, hash_seed: u64, maps: Arc<Maps>) {
+        *self.known.lock().expect("no holder panics") = Some(Known { hash_seed, maps });
     }
 
-    fn last(&self) -> Option<LastMap> {
-        self.last.lock().expect("no holder panics").clone()
+    fn known(&self) -> Option<Known> {
+        let known = self.known.lock().expect("no holder panics").clone();
+        known.filter(|known| known.maps.version() != MapVersion::default())
     }
 
     /// How long ago the uplink last answered; None: never in this run.
@@ -88,17 +90,21 @@ impl Membership {
         self.hurry.notify_one();
     }
 
-    fn note(&self) {
+    /// The uplink has answered with the version it is at.
+    fn note(&self, version: MapVersion) {
         self.heard_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        if let Some(known) = self.known() {
+            known.maps.open(version);
+        }
     }
 
     /// Registers, once. None: the uplink did not answer, or an earlier run still counts as alive; try again.
     pub(crate) async fn try_register(&self) -> Result<Option<Registered>, Expelled> {
-        let cluster = self.last().map(|last| last.map.cluster);
+        let cluster = self.known().map(|known| known.maps.load().cluster);
         let register = Register { cluster, ..self.register.clone() };
         match self.uplink.register(&register).await {
             Ok(registered) => {
-                self.note();
+                self.note(registered.version);
                 Ok(Some(registered))
             }
             Err(UplinkError::NoAnswer(text)) => {
@@ -122,9 +128,10 @@ impl Membership {
 
     /// Tells an uplink that has lost its map the last one seen here.
     async fn tell_map(&self) {
-        let Some(LastMap { hash_seed, map }) = self.last() else {
+        let Some(Known { hash_seed, maps }) = self.known() else {
             return log::error!("the uplink asks for a map and this worker has seen none");
         };
+        let map = maps.close().await;
         let incarnation = self.register.incarnation;
         let known = KnownMap { incarnation, hash_seed, map: map.map().clone() };
         match self.uplink.tell(&self.register.name, &known).await {
@@ -183,8 +190,8 @@ impl Membership {
             }
             let sent = self.clock.now().lease_ms;
             match self.uplink.heartbeat(&self.register.name, &self.heartbeat(false)).await {
-                Ok(_) => {
-                    self.note();
+                Ok(beaten) => {
+                    self.note(beaten.version);
                     vouched(sent);
                     lost = false;
                 }

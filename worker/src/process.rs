@@ -194,11 +194,11 @@ impl Running {
             company: Mutex::new(company),
             streams,
             beacons: Arc::clone(&beacons),
-            membership: Arc::clone(&place.membership),
             folder: place.folder.clone(),
             hash_seed: start.hash_seed,
         };
         let maps = Arc::new(Maps::new(first, adopter.into_adopt()));
+        place.membership.know(start.hash_seed, Arc::clone(&maps));
         let node = Arc::new(place.node(settings, &maps));
         place.listen(settings, cluster, &node, &beacons, bound)?;
         tokio::spawn(follow(Arc::clone(&maps), Arc::clone(&uplink)));

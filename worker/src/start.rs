@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firn_client::maps::no_map;
+use firn_client::maps::{Maps, no_map};
 use firn_wire::ids::{ClusterId, MapVersion};
 use firn_wire::map::MapIndex;
 use firn_wire::registry::Registered;
 
-use crate::membership::{Expelled, LastMap, Membership};
+use crate::membership::{Expelled, Membership};
 use crate::saved::Saved;
 
 /// How long the uplink is waited for when a map was kept.
@@ -53,7 +53,7 @@ impl Start {
             let registered = membership.registered().await?;
             return Ok(Self::new(registered, Arc::new(no_map())));
         };
-        membership.know(LastMap { hash_seed, map: Arc::clone(&map) });
+        membership.know(hash_seed, Arc::new(Maps::alone(Arc::clone(&map))));
         match tokio::time::timeout(PATIENCE, membership.registered()).await {
             Ok(registered) => {
                 let registered = registered?;

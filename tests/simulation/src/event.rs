@@ -81,6 +81,8 @@ pub enum Event {
     Calm,
     /// The world is looked at again after the faults.
     Look,
+    /// An operator looks whether something waits for a run that is gone.
+    Operator,
 }
 
 /// The end of a fault.

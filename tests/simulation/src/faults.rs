@@ -1,5 +1,7 @@
 //! Faults: what is done to a world, and when it must not be.
 
+use firn_wire::ids::MapVersion;
+
 use crate::event::{Event, Mend, Slot};
 use crate::network::Place;
 use crate::scene::slot_of;
@@ -24,6 +26,8 @@ pub enum Kind {
     Crash,
     /// The uplink ends, keeps what it has stored, and starts after a while.
     CrashUplink,
+    /// The uplink ends, loses what it has stored, and starts after a while.
+    LoseUplink,
     /// A machine's Unix clock is set.
     Jump,
     /// A worker is told to stop, and starts again after a while.
@@ -33,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All of them but those that only some seeds have (`scenario::UPLINK_LOST_FROM`).
     pub const ALL: [Self; 11] = [
         Self::Break,
         Self::CutOneWay,
@@ -58,6 +62,7 @@ impl Kind {
             Self::Pause => "pauses",
             Self::Crash => "crashes",
             Self::CrashUplink => "crashes of the uplink",
+            Self::LoseUplink => "losses of the uplink",
             Self::Jump => "jumps of a clock",
             Self::Leave => "leaves",
             Self::Join => "joins",
@@ -92,6 +97,7 @@ impl World {
             Kind::Pause => self.pause(),
             Kind::Crash => self.crash_some(),
             Kind::CrashUplink => self.crash_uplink(),
+            Kind::LoseUplink => self.lose_uplink(),
             Kind::Jump => self.jump(),
             Kind::Leave => self.leave(),
             Kind::Join => self.join(),
@@ -186,6 +192,9 @@ impl World {
     /// the worker on a machine.
     fn is_needed(&self, victim: Slot) -> bool {
         let Some(map) = self.uplink.map() else { return true };
+        if self.scenario.kinds.contains(&Kind::LoseUplink) && !self.all_know(map.version) {
+            return true;
+        }
         let lives = |id: &firn_wire::ids::WorkerId| {
             let slot = slot_of(&id.name);
             slot != victim && self.seats[slot].run() == Some(id.incarnation.0)
@@ -206,6 +215,37 @@ impl World {
         self.scene.uplink_is_up = false;
         self.mend_later(Mend::Uplink);
         true
+    }
+
+    /// Once all know the generation at hand: a later one is counted from what is known.
+    fn lose_uplink(&mut self) -> bool {
+        let Some(generation) = self.uplink.map().map(|map| map.version.generation) else {
+            return false;
+        };
+        let first = MapVersion { generation, counter: 0 };
+        if !self.uplink.is_up() || !self.all_know(first) {
+            return false;
+        }
+        self.uplink.lose();
+        self.ghost.uplink_lost();
+        self.scene.uplink_is_up = false;
+        self.mend_later(Mend::Uplink);
+        true
+    }
+
+    /// Whether every worker has this map or a later one, and every row in it is sure: nobody takes with it what only it knows
+    /// of a map that is lost.
+    fn all_know(&self, version: MapVersion) -> bool {
+        self.seats.iter().all(|seat| match seat {
+            Seat::Running(worker) | Seat::Paused(worker, _) => {
+                let known = worker.map().filter(|map| map.version >= version);
+                known.is_some_and(|map| {
+                    let mut rows = map.partitions.iter();
+                    rows.all(|row| row.rev.generation == map.version.generation)
+                })
+            }
+            Seat::Empty => true,
+        })
     }
 
     fn jump(&mut self) -> bool {

@@ -47,6 +47,8 @@ pub struct Ghost {
     version: MapVersion,
     rows: BTreeMap<PartitionId, Arc<PartitionRow>>,
     leaders: BTreeMap<(PartitionId, Epoch), WorkerId>,
+    /// Those of them that have led, and not only been named in a map.
+    acted: BTreeSet<(PartitionId, Epoch)>,
     standings: BTreeMap<(PartitionId, Run), Standing>,
     /// The newest record of each reign that a client has seen something of.
     shown: BTreeMap<PartitionId, BTreeMap<Epoch, u64>>,
@@ -105,7 +107,9 @@ impl Ghost {
         self.version = map.version;
         self.beacon_ms = map.settings.replication.beacon_ms();
         let mut reigns = 0;
-        for row in &map.partitions {
+        // A row of an older generation may not be the newest: nobody goes by it.
+        let is_sure = |row: &&Arc<PartitionRow>| row.rev.generation == map.version.generation;
+        for row in map.partitions.iter().filter(is_sure) {
             let old = self.rows.insert(row.id, row.clone());
             if let Some(old) = &old
                 && (row.rev < old.rev || row.epoch < old.epoch)
@@ -121,6 +125,12 @@ impl Ghost {
             }
         }
         reigns
+    }
+
+    /// The uplink has lost its map. What it did last may be undone, where nobody has acted on it.
+    pub fn uplink_lost(&mut self) {
+        self.rows.clear();
+        self.leaders.retain(|reign, _| self.acted.contains(reign));
     }
 
     fn leads(&mut self, partition: PartitionId, epoch: Epoch, who: WorkerId) {
@@ -142,6 +152,7 @@ impl Ghost {
             self.broken.extend(odd.filter(|odd| !(self.loses && odd.starts_with("time"))));
             let serves = view.part == Part::Leads { serves: true };
             if matches!(view.part, Part::Leads { .. }) {
+                self.acted.insert((view.partition, view.reign));
                 self.leads(view.partition, view.reign, who.clone());
             }
             let View { partition, sequence, history, .. } = view;

@@ -46,7 +46,20 @@ pub struct Scenario {
     pub faults_end_ms: u64,
 }
 
+/// Seeds from here on have an uplink that loses its store.
+pub const UPLINK_LOST_FROM: u64 = 1 << 32;
+
 impl Scenario {
+    /// What a seed chooses, with an uplink that loses its store.
+    pub fn with_lost_uplink(self) -> Self {
+        let Self { mut kinds, mut settings, .. } = self;
+        kinds.extend([Kind::LoseUplink; 2]);
+        let replication = &mut settings.replication;
+        replication.replace_after_ms =
+            replication.replace_after_ms.min(replication.forget_after_ms);
+        Self { loses: false, kinds, settings, ..self }
+    }
+
     /// What a seed chooses.
     pub fn new(random: &mut Random, rules: Rules) -> Self {
         let workers = *random.pick(&[2, 2, 3, 3, 3, 4]) as usize;

@@ -87,6 +87,11 @@ impl Scene {
         }
     }
 
+    /// The last number that was given.
+    pub fn last_number(&self) -> u64 {
+        self.next_number
+    }
+
     /// A number no one else has.
     pub fn number(&mut self) -> u64 {
         self.next_number += 1;

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use firn_store::rules::{Rule, Rules};
 
 use crate::random::Random;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, UPLINK_LOST_FROM};
 use crate::tally::Tally;
 use crate::world::{Report, World};
 
 /// Runs a seed to its end. A panic of what is tested is what is wrong with it.
 pub fn run(seed: u64, rules: Rules, keep: bool) -> Report {
     let mut random = Random::new(seed);
-    let scenario = Scenario::new(&mut random.split(), rules);
+    let mut scenario = Scenario::new(&mut random.split(), rules);
+    if seed >= UPLINK_LOST_FROM {
+        scenario = scenario.with_lost_uplink();
+    }
     let mut world = World::new(scenario, random, keep);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let mut report = world.report();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use firn_uplink::registry::{self, Refusal, RefusalKind, Registry};
 use firn_uplink::state::State;
-use firn_wire::ids::{MapVersion, WorkerName};
+use firn_wire::ids::{ClusterId, MapVersion, WorkerName};
 use firn_wire::map::MapIndex;
-use firn_wire::registry::{Heartbeat, Proposal, Register, Registered, Verdict};
+use firn_wire::registry::{Heartbeat, KnownMap, Proposal, Register, Registered, Verdict};
 
 use crate::clock::{Clock, Machine, Moment};
 use crate::event::{Run, Slot};
@@ -33,6 +33,8 @@ pub struct Asked {
 pub enum Request {
     /// To be registered.
     Register(Register),
+    /// That the uplink take down the last map a worker has seen.
+    Tell(WorkerName, Box<KnownMap>),
     /// A sign of life.
     Beat(WorkerName, Heartbeat),
     /// Changes of partitions' rows.
@@ -55,6 +57,8 @@ pub struct Told {
 pub enum Response {
     /// To [`Request::Register`].
     Registered(Registered),
+    /// To [`Request::Tell`].
+    Taken,
     /// To [`Request::Beat`]: the map's version then.
     Beaten(MapVersion),
     /// To [`Request::Propose`].
@@ -76,6 +80,8 @@ pub struct Uplink {
     pub run: u64,
     /// The map as everyone sees it, with its indexes; None before the first.
     map: Option<Arc<MapIndex>>,
+    /// Whether the store was lost, and a map is waited for.
+    is_lost: bool,
 }
 
 struct Process {
@@ -89,14 +95,17 @@ struct Process {
 impl Uplink {
     /// An uplink that has not been started.
     pub fn new(machine: Machine, state: State) -> Self {
-        Self { machine, stored: state, process: None, run: 0, map: None }
+        Self { machine, stored: state, process: None, run: 0, map: None, is_lost: false }
     }
 
     /// Starts it.
     pub fn start(&mut self, at: Moment) {
         let mut clock = Clock::start(&self.machine, at);
         let now_ms = clock.read(&self.machine, at).unix_ms;
-        let registry = Registry::new(self.stored.clone(), "uplink:1".to_owned(), None, now_ms);
+        let mut registry = Registry::new(self.stored.clone(), "uplink:1".to_owned(), None, now_ms);
+        if self.is_lost {
+            registry.expect_maps();
+        }
         let had_map = self.stored.map.version != MapVersion::default();
         let proposals_from = now_ms + if had_map { FIRST_MS } else { 0 };
         self.process = Some(Process { registry, clock, proposals_from, polls: Vec::new() });
@@ -106,6 +115,20 @@ impl Uplink {
     /// Ends it: what it has stored stays.
     pub fn crash(&mut self) {
         self.process = None;
+    }
+
+    /// Ends it, and what it has stored is lost.
+    pub fn lose(&mut self) {
+        self.process = None;
+        let settings = self.stored.map.settings.clone();
+        self.stored = State::new(ClusterId(2), 8, settings);
+        (self.map, self.is_lost) = (None, true);
+    }
+
+    /// Whether it waits for what somebody knows of a map that was lost.
+    pub fn waits(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|process| !process.registry.waits_for().is_empty())
     }
 
     /// Whether it runs.
@@ -138,12 +161,14 @@ impl Uplink {
             }
             Request::Propose(proposals) => registry::Event::Propose(proposals.clone()),
             Request::Register(register) => registry::Event::Register(register.clone()),
+            Request::Tell(name, known) => registry::Event::Tell(name.clone(), known.clone()),
             Request::Beat(name, beat) => registry::Event::Beat(name.clone(), beat.clone()),
         };
         let answer = process.registry.step(now_ms, event);
         self.store();
         Some(match answer {
             Ok(registry::Answer::Registered(registered, _)) => Response::Registered(registered),
+            Ok(registry::Answer::Told(_)) => Response::Taken,
             Ok(registry::Answer::Verdicts(verdicts)) => Response::Verdicts(verdicts),
             Ok(registry::Answer::Beaten(beaten)) => Response::Beaten(beaten.version),
             Ok(other) => unreachable!("no worker asks for {other:?}"),
@@ -166,6 +191,7 @@ impl Uplink {
         let version = self.stored.map.version;
         let shown = self.map.as_ref().map(|map| map.version).unwrap_or_default();
         if version != shown {
+            self.is_lost = false;
             let map = MapIndex::new((*self.stored.map).clone()).expect("the registry makes maps");
             self.map = Some(Arc::new(map));
         }

@@ -7,10 +7,12 @@ use firn_uplink::registry;
 use firn_uplink::state::State;
 use firn_wire::ids::TableName;
 use firn_wire::map::MapIndex;
+use firn_wire::registry::Recover;
 
 use crate::client::{Clients, PRIMARY};
 use crate::clock::{Machine, Moment};
 use crate::event::{Event, Mend, Run, Slot};
+use crate::faults::Kind;
 use crate::ghost::Ghost;
 use crate::network::{ConnectionId, End, Network, Place, Purpose};
 use crate::probe::Probe;
@@ -27,6 +29,9 @@ use crate::worker::{Life, Worker};
 const LOOK_MS: u64 = 20;
 /// How long clients go on after every partition has taken a write, in milliseconds.
 const AFTERWARDS_MS: u64 = 400;
+/// How long after the faults an operator looks whether the uplink still waits for what a lost run knew: all who are there have
+/// told what they know by then.
+const OPERATOR_MS: u64 = 6_000;
 /// How long until what was asked last is answered or given up.
 const QUIET_MS: u64 = 6_000;
 
@@ -92,6 +97,8 @@ pub struct World {
     phase: Phase,
     shown_map: Option<Arc<MapIndex>>,
     next_run: Run,
+    /// Requests up to this number were sent to an uplink that has ended.
+    asked_before: u64,
 }
 
 impl World {
@@ -114,6 +121,7 @@ impl World {
             phase: Phase::Faults,
             shown_map: None,
             next_run: 1,
+            asked_before: 0,
             scenario,
             scene,
         }
@@ -253,6 +261,7 @@ impl World {
             Event::Mend(mend) => self.mend(mend),
             Event::Calm => self.calm(),
             Event::Look => self.look(),
+            Event::Operator => self.do_without(),
             _ => {}
         }
     }
@@ -260,6 +269,7 @@ impl World {
     // --- the uplink -----------------------------------------------------------------------------------------------
 
     fn start_uplink(&mut self) {
+        self.asked_before = self.scene.last_number();
         self.uplink.start(self.scene.now);
         self.scene.uplink_is_up = true;
         self.tick_uplink_later();
@@ -281,6 +291,10 @@ impl World {
 
     fn asked(&mut self, asked: &Asked) {
         self.scene.landed(asked);
+        // The connection it was sent on has ended with the process. (A proposal may arrive at any time, to be strict.)
+        if asked.number <= self.asked_before && matches!(*asked.what, uplink::Request::Tell(..)) {
+            return;
+        }
         let answer = self.uplink.ask(self.scene.now, asked);
         if let Some(what) = answer {
             if let uplink::Response::Verdicts(verdicts) = &what {
@@ -413,8 +427,21 @@ impl World {
         let Some(map) = &self.shown_map else { return self.ghost.broken.push("no map".into()) };
         let grant_ms = self.scenario.settings.replication.grant_ms;
         // Clocks that are a tenth slow take a ninth longer.
-        let patience_ms = 2 * (grant_ms + 1_000) * 10 / 9;
+        let mut patience_ms = 2 * (grant_ms + 1_000) * 10 / 9;
+        if self.scenario.kinds.contains(&Kind::LoseUplink) {
+            let at = now.plus_ms(OPERATOR_MS);
+            self.scene.queue.put(at, Event::Operator);
+            patience_ms += OPERATOR_MS;
+        }
         self.phase = Phase::Probing(Probe::new(map), now.plus_ms(patience_ms));
+    }
+
+    /// An operator does without what is not told by those who are there.
+    fn do_without(&mut self) {
+        if self.uplink.waits() {
+            let asked = Recover { accept_data_loss: true, worker: None };
+            self.order(registry::Event::Recover(asked));
+        }
     }
 
     fn look(&mut self) {

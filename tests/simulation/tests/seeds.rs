@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use firn_simulation::scenario::UPLINK_LOST_FROM;
 use firn_simulation::search::{run, run_all};
 use firn_store::rules::{Rule, Rules};
 
 /// How many seeds the ordinary run tries.
 const SEEDS: u64 = 2_000;
+/// Likewise with an uplink that loses its store.
+const SEEDS_LOST: u64 = 500;
 const THREADS: usize = 2;
 /// For each rule a seed that fails without it: `scripts/sim.sh --mutations` finds others when these have gone stale.
 const RECORDED: &str = include_str!("../seeds.txt");
@@ -18,6 +21,16 @@ fn no_seed_breaks_an_invariant() {
     assert_eq!((sum.seeds, sum.gave_up), (SEEDS, 0), "{}", sum.tally);
     assert!(sum.tally.answered > 1_000 * SEEDS, "too little happens: {}", sum.tally);
     assert!(sum.tally.faults.len() >= 8, "too few kinds of faults: {}", sum.tally);
+}
+
+#[test]
+fn no_seed_breaks_an_invariant_when_the_uplink_loses_its_store() {
+    let seeds = UPLINK_LOST_FROM..UPLINK_LOST_FROM + SEEDS_LOST;
+    let sum = run_all(seeds, Rules::all(), THREADS, 5, |_, _| {});
+    assert!(sum.failed.is_empty(), "{:?}", sum.failed);
+    assert_eq!((sum.seeds, sum.gave_up), (SEEDS_LOST, 0), "{}", sum.tally);
+    let losses = sum.tally.faults["losses of the uplink"];
+    assert!(losses > SEEDS_LOST, "too few are lost: {}", sum.tally);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum Amiss {
     Returning,
     /// The primary is gone and an in-sync copy lives.
     Leaderless,
+    /// The uplink was rebuilt, and who may know more of the partition has not told it.
+    Unsure,
     /// One in-sync copy lives, and there should be more.
     Single,
     /// Fewer in-sync copies live than there should be, but more than one.
@@ -49,7 +51,9 @@ pub(super) fn all(map: &Map) -> Vec<Finding> {
     let mut found: BTreeMap<Amiss, (usize, BTreeSet<&WorkerName>)> = BTreeMap::new();
     for row in &map.partitions {
         let wished = copies.get(&row.id.group).copied().unwrap_or(map.settings.copies);
-        for (kind, missed) in of_row(&roll, row, usize::from(wished)) {
+        let unsure = (1..map.version.generation).contains(&row.rev.generation);
+        let unsure = unsure.then(|| (Amiss::Unsure, not_up(&roll, row)));
+        for (kind, missed) in of_row(&roll, row, usize::from(wished)).chain(unsure) {
             let (partitions, names) = found.entry(kind).or_default();
             *partitions += 1;
             names.extend(missed);
@@ -76,6 +80,12 @@ fn of_row<'m>(
     let leaderless = lost.map(|primary| (Amiss::Leaderless, vec![&primary.name]));
     let moving = roll.is_moving(row).then(|| (Amiss::Moving, Vec::new()));
     copies.into_iter().chain(leaderless).chain(moving)
+}
+
+/// Those who have a partition, or should have it, and are not up.
+fn not_up<'m>(roll: &Roll<'_>, row: &'m PartitionRow) -> Vec<&'m WorkerName> {
+    let concerned = row.isr.iter().map(|member| &member.name).chain(&row.wanted);
+    concerned.filter(|name| !roll.is_up(name)).collect()
 }
 
 /// What is amiss with the number of copies.
@@ -133,6 +143,16 @@ impl fmt::Display for Finding {
                     "{has} lost the primary on {who}: wait, another copy takes over in seconds"
                 )
             }
+            (Amiss::Unsure, []) => write!(
+                f,
+                "{has} a row that waits, since the uplink was rebuilt, for all who may know a newer one: wait, or go on \
+                 with `firn recover --accept-data-loss`"
+            ),
+            (Amiss::Unsure, _) => write!(
+                f,
+                "{has} a row that waits, since the uplink was rebuilt, for {who}, which may know a newer one: start \
+                 again what is down, or go on without it with `firn recover --accept-data-loss`"
+            ),
             (Amiss::Single, _) => write!(f, "{has} one copy only{}", Remedy(&self.workers)),
             (Amiss::Short, _) => {
                 write!(f, "{has} fewer copies than wanted{}", Remedy(&self.workers))

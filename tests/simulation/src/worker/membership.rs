@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use firn_client::delta::merge;
 use firn_store::decide::Sent;
 use firn_uplink::registry::RefusalKind;
 use firn_wire::ids::{Incarnation, MapVersion, PartitionId};
-use firn_wire::registry::{Heartbeat, Proposal, Register, Verdict};
+use firn_wire::map::MapIndex;
+use firn_wire::registry::{Heartbeat, KnownMap, MapDelta, Proposal, Register, Verdict};
 
 use super::{Life, Worker};
 use crate::event::Alarm;
@@ -35,6 +37,8 @@ pub(super) struct Membership {
     pub(super) has_said_so: bool,
     said_leaving: bool,
     known_leaving: Option<MapVersion>,
+    /// The generation of the map that an uplink was told: no other map of it is taken any more.
+    closed: u32,
 }
 
 impl Membership {
@@ -55,7 +59,7 @@ impl Worker {
                 incarnation,
                 addresses: [("peer".to_owned(), format!("machine{}:1", self.slot))].into(),
                 shards: self.build.shards,
-                cluster: None,
+                cluster: self.map.as_ref().map(|map| map.cluster),
             }),
             Some(_) => {
                 let leaving = self.life == Life::Leaving;
@@ -138,7 +142,10 @@ impl Worker {
         } else if self.membership.poll == Some(told.number) {
             self.membership.poll = None;
             if let Response::Map(map) = told.what {
-                self.adopt(scene, Arc::clone(&map));
+                if map.version.generation > self.membership.closed {
+                    let map = self.merged(map);
+                    self.adopt(scene, map);
+                }
                 self.poll(scene);
             }
         } else if let Some((_, named)) =
@@ -152,19 +159,48 @@ impl Worker {
         self.settle(scene);
     }
 
+    /// A map that came, with rows that are newer here.
+    fn merged(&self, map: Arc<MapIndex>) -> Arc<MapIndex> {
+        let newer = self.map.as_ref().filter(|old| old.version < map.version);
+        let Some(old) = newer.filter(|_| map.version.generation > 1) else { return map };
+        let delta = MapDelta::whole(map.map().clone());
+        Arc::new(merge(Some(old.map()), delta).expect("the whole map is one"))
+    }
+
+    /// An uplink that has lost its map is told the one here.
+    fn tell(&mut self, scene: &mut Scene) {
+        let Some(map) = &self.map else { return };
+        self.membership.closed = map.version.generation;
+        let (name, incarnation) = (worker_name(self.slot), Incarnation(self.run));
+        let known = KnownMap { incarnation, hash_seed: 7, map: map.map().clone() };
+        scene.trace.note(scene.now, &[22, self.run, map.version.counter], || {
+            format!("{} tells map {}", self.me, map.version)
+        });
+        scene.ask_uplink((self.slot, self.run), Request::Tell(name, Box::new(known)));
+    }
+
+    /// The uplink is in the generation of this version.
+    fn open(&mut self, version: MapVersion) {
+        let before = version.generation.saturating_sub(1);
+        self.membership.closed = self.membership.closed.min(before);
+    }
+
     fn beaten(&mut self, scene: &mut Scene, sent: u64, what: &Response) {
         match what {
             Response::Registered(registered) => {
                 self.membership.heartbeat_ms = Some(registered.heartbeat_ms);
+                self.open(registered.version);
                 self.poll(scene);
             }
             Response::Beaten(version) => {
+                self.open(*version);
                 if self.membership.said_leaving && self.life == Life::Leaving {
                     self.membership.known_leaving.get_or_insert(*version);
                 }
                 let now = self.now(scene);
                 self.shards.iter_mut().for_each(|shard| shard.vouched(now, sent));
             }
+            Response::Refused(RefusalKind::SendMap) => self.tell(scene),
             Response::Refused(RefusalKind::UnknownWorker) => self.membership.heartbeat_ms = None,
             Response::Refused(RefusalKind::OtherIncarnation) => {
                 scene.trace.note(scene.now, &[21, self.run], || format!("{} is expelled", self.me));
