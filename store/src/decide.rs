@@ -438,7 +438,10 @@ impl<H> Shard<H> {
         let (by, partition, rev) = (self.setup.me.clone(), row.id, proposal.rev);
         // Who was in sync under an earlier run claims, and says what is left of it.
         let order = &replica.partition.order;
-        let kept = Kept { epoch: order.epoch(), sequence: order.sequence };
+        let kept = match replica.incomplete {
+            None => Kept { epoch: order.epoch(), sequence: order.sequence },
+            Some(_) => Kept { epoch: Epoch(0), sequence: 0 },
+        };
         let kept = (epoch > row.epoch && !row.has_in_sync(&by)).then_some(kept);
         proposals.push(Proposal { by, partition, rev, epoch, primary, isr, kept });
     }
