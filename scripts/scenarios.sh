@@ -29,6 +29,7 @@ uplink-kill
 cost
 crash
 crash --durability always
+crash --durability always --power
 crash --workers 3 --rounds 40
 ALL
 exit "$worst"

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use firn_tests::{Choices, Cluster};
 
+use crate::image::Image;
 use crate::report::Report;
 use crate::talk::{self, Talk, Told};
 
@@ -20,6 +21,8 @@ const CLIENTS: usize = 8;
 const KEYS: usize = 50;
 /// Requests a client sends at once.
 const PIPELINE: usize = 8;
+/// How long a sync that is under way may take.
+const SETTLE: Duration = Duration::from_millis(50);
 /// How long the load lasts before the kill, in milliseconds: from and to.
 const LOAD_MS: (i64, i64) = (150, 2_500);
 
@@ -35,6 +38,9 @@ pub(crate) struct Crash {
     /// Workers; one has the registry inside
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// The power goes too: the disk is left as it was synced (one worker; needs root and loop devices)
+    #[arg(long)]
+    power: bool,
     /// Three rounds
     #[arg(long)]
     short: bool,
@@ -105,9 +111,19 @@ impl Crash {
             self.rounds = 3;
         }
         let mut report = Report::new("crash");
-        let mut cluster = match self.workers {
-            1 => Cluster::alone_builder().data().start(),
-            workers => Cluster::builder(workers).env("COPIES", 2).data().start(),
+        let mut image = match self.power.then(Image::new).transpose() {
+            Ok(image) => image,
+            Err(why) => {
+                report.say(format_args!("this machine has no disk whose power can be cut: {why}"));
+                return ExitCode::from(2);
+            }
+        };
+        let mut cluster = match (&image, self.workers) {
+            (Some(image), _) => {
+                Cluster::alone_builder().env("DATA", image.path().display()).start()
+            }
+            (None, 1) => Cluster::alone_builder().data().start(),
+            (None, workers) => Cluster::builder(workers).env("COPIES", 2).data().start(),
         };
         if self.durability == Durability::Always {
             let altered = cluster.firn(&["tables", "alter", "default", "--durability", "always"]);
@@ -118,7 +134,8 @@ impl Crash {
         let (mut choices, mut sum) = (Choices(7), Sum::default());
         for _ in 0..self.rounds {
             let wait = choices.between(LOAD_MS.0, LOAD_MS.1) as u64;
-            let killed = load(&mut cluster, &mut clients, Duration::from_millis(wait));
+            let killed =
+                load(&mut cluster, &mut clients, Duration::from_millis(wait), image.as_mut());
             let start = Instant::now();
             restart(&mut cluster, &mut choices);
             sum.back.push(start.elapsed());
@@ -134,9 +151,10 @@ impl Crash {
 
     fn judge(&self, report: &mut Report, sum: &Sum) -> ExitCode {
         let (rounds, durability) = (self.rounds, self.durability);
+        let what = if self.power { "power cuts" } else { "kills" };
         sum.back.iter().max().into_iter().for_each(|longest| {
             report.say(format_args!(
-                "{rounds} kills, {durability:?}: {} writes, back in at most {longest:.2?}",
+                "{rounds} {what}, {durability:?}: {} writes, back in at most {longest:.2?}",
                 sum.written
             ));
         });
@@ -151,7 +169,12 @@ impl Crash {
 }
 
 /// Writes for so long, then kills everything. Gives the moment before the first kill.
-fn load(cluster: &mut Cluster, clients: &mut [Vec<Key>], time: Duration) -> Instant {
+fn load(
+    cluster: &mut Cluster,
+    clients: &mut [Vec<Key>],
+    time: Duration,
+    image: Option<&mut Image>,
+) -> Instant {
     let doors: Vec<SocketAddr> = cluster.workers().iter().map(|worker| worker.resp()).collect();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -162,6 +185,12 @@ fn load(cluster: &mut Cluster, clients: &mut [Vec<Key>], time: Duration) -> Inst
         }
         std::thread::sleep(time);
         let killed = Instant::now();
+        if let Some(image) = &image {
+            // Stopped, so that nobody is told anything of after the cut.
+            cluster.worker(0).signal("STOP");
+            std::thread::sleep(SETTLE);
+            image.cut();
+        }
         for worker in 0..doors.len() {
             cluster.worker_mut(worker).kill();
         }
@@ -169,6 +198,9 @@ fn load(cluster: &mut Cluster, clients: &mut [Vec<Key>], time: Duration) -> Inst
             cluster.uplink_mut().kill();
         }
         over.store(true, Ordering::Relaxed);
+        if let Some(image) = image {
+            image.power_up();
+        }
         killed
     })
 }

@@ -14,6 +14,7 @@ mod crash;
 mod failover;
 mod fill;
 mod flood;
+mod image;
 mod ledger;
 mod load;
 mod probe;
