@@ -128,6 +128,14 @@ pub enum Urgency {
 }
 
 impl Filled {
+    /// What was handed out after it is to be written with it.
+    pub fn append(&mut self, more: &Self) {
+        self.bytes.extend_from_slice(&more.bytes);
+        self.mark = more.mark;
+        self.hurry |= more.hurry;
+        self.snapshots += more.snapshots;
+    }
+
     /// Puts the checksums in: not under the shard's lock.
     pub fn seal(&mut self) {
         let mut rest = &mut self.bytes[..];

@@ -20,7 +20,7 @@ use crate::shards::Shards;
 /// How long news are gathered, so that many writes become one.
 const GATHER: Duration = Duration::from_millis(20);
 /// The same while a snapshot is written: with [`ENTRIES_BYTES`] this is its pace.
-const GATHER_SNAPSHOT: Duration = Duration::from_millis(2);
+const GATHER_SNAPSHOT: Duration = Duration::from_millis(8);
 /// How long what is written may not be on the disk itself: `everysec` promises a second.
 const SYNC_EVERY: Duration = Duration::from_millis(800);
 /// How long after a failure it is tried again.
@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait when nothing can be done although there is something to do.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of records taken at once, and of entries of snapshots beside fewer of records.
-const RECORDS_BYTES: usize = 256 * 1024;
+const RECORDS_BYTES: usize = 64 * 1024;
 const ENTRIES_BYTES: usize = 32 * 1024;
 /// The least growth after which a log is written anew.
 const GROWTH_MIN: u64 = 16 * 1024 * 1024;
@@ -71,6 +71,8 @@ pub(super) struct Writer {
 enum Found {
     Nothing,
     Some,
+    /// Of a snapshot, too: there may be more.
+    Entries,
     /// And more is left.
     Much,
 }
@@ -164,9 +166,7 @@ impl Writer {
                 bells.wait(self.shard, Urgency::Soon, patience);
                 bells.wait(self.shard, Urgency::Now, GATHER);
             }
-            Found::Some if self.renewal.is_some() => {
-                bells.wait(self.shard, Urgency::Now, GATHER_SNAPSHOT)
-            }
+            Found::Entries => bells.wait(self.shard, Urgency::Now, GATHER_SNAPSHOT),
             Found::Some => bells.wait(self.shard, Urgency::Now, GATHER),
         }
     }
@@ -199,32 +199,35 @@ impl Writer {
         }
         self.sync_if(filled.hurry || self.synced_at.elapsed() >= SYNC_EVERY)?;
         self.renew_if_due()?;
-        let is_much = filled.bytes.len() - filled.snapshots >= RECORDS_BYTES;
+        let records = filled.bytes.len() - filled.snapshots;
+        let found = match filled.snapshots {
+            _ if records >= RECORDS_BYTES => Found::Much,
+            0 => Found::Some,
+            _ => Found::Entries,
+        };
         self.memory = filled.bytes;
         self.memory.shrink_to(4 * RECORDS_BYTES);
-        Ok(if is_much { Found::Much } else { Found::Some })
+        Ok(found)
     }
 
     fn fill(&mut self) -> Option<Filled> {
-        // A renewal is at least as fast as the records that come meanwhile: so the log has a bound.
-        let (shards, number) = (Arc::clone(&self.shards), self.shard);
-        let fill = |memory: &mut Vec<u8>, entries| {
-            shards.turn(number, |shard, _| shard.fill_disk(memory, RECORDS_BYTES, entries))
+        let (shards, number) = (&self.shards, self.shard);
+        let fill = |memory: &mut Vec<u8>| {
+            shards.turn(number, |shard, _| shard.fill_disk(memory, RECORDS_BYTES, ENTRIES_BYTES))
         };
-        let first = fill(&mut self.memory, ENTRIES_BYTES)?;
-        let records = first.bytes.len() - first.snapshots;
-        if self.renewal.is_none() || records <= ENTRIES_BYTES {
-            return Some(first);
-        }
-        match fill(&mut Vec::new(), records) {
-            None => Some(first),
-            Some(mut second) => {
-                second.bytes.splice(..0, first.bytes);
-                second.hurry |= first.hurry;
-                second.snapshots += first.snapshots;
-                Some(second)
+        let mut filled = fill(&mut self.memory)?;
+        // A renewal is at least as fast as the records that come meanwhile: so the log has a bound.
+        let records = filled.bytes.len() - filled.snapshots;
+        while self.renewal.is_some() && filled.snapshots < records {
+            let before = filled.snapshots;
+            let Some(more) = fill(&mut self.memory) else { break };
+            filled.append(&more);
+            self.memory = more.bytes;
+            if filled.snapshots == before {
+                break;
             }
         }
+        Some(filled)
     }
 
     fn sync_if(&mut self, is_due: bool) -> Result<(), Trouble> {
