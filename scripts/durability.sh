@@ -101,20 +101,20 @@ paste "$work/start.firn" "$work/start.redis" | awk '{ print $1 / $2 }' | median 
 echo "disk used after ten overwrites of $keys keys, once quiet"
 for ((n = 0; n < 10; n++)); do fill 7305; done
 live=$(awk -v n="$keys" 'BEGIN { for (i = 0; i < n; i++) s += length("key:" i) + 100; print s }')
-for ((n = 0; n < 30; n++)); do
+for ((n = 0; n < 120; n++)); do
   before=$(du -sb "$work/firn/log" | cut -f1)
-  sleep 1
+  sleep 3
   [[ $(du -sb "$work/firn/log" | cut -f1) == "$before" ]] && break
 done
 awk -v used="$before" -v live="$live" 'BEGIN { printf "  %d bytes for %d live ones: %.2f\n", used, live, used / live }'
 
-echo "GETs, 5,000 a second open loop, while the log is written anew, and without"
+echo "GETs, 20 connections as fast as they go, while the log is written anew, and without"
 gets() { redis-benchmark -p 7305 -t get -n 60000 -r "$keys" -c 20 --csv 2>/dev/null | awk -F'"' '/^"GET"/ { print $14 }'; }
 for ((round = 0; round < rounds; round++)); do
   gets >>"$work/get.quiet"
   # Enough to have the log written anew, and nothing more is written after it.
   fill 7305
   gets >>"$work/get.busy"
-  sleep 3
+  sleep 10
 done
 echo "  p99 quiet $(median <"$work/get.quiet") ms, after overwriting everything $(median <"$work/get.busy") ms"

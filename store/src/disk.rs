@@ -38,7 +38,7 @@ pub const RECORDS: u8 = 1;
 pub const ITEM: u8 = 2;
 
 /// Entries read at once for a snapshot, in bytes, so that the shard is not locked for long.
-const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What is on disk besides records.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

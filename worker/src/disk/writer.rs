@@ -20,7 +20,7 @@ use crate::shards::Shards;
 /// How long news are gathered, so that many writes become one.
 const GATHER: Duration = Duration::from_millis(20);
 /// The same while a snapshot is written: with [`ENTRIES_BYTES`] this is its pace.
-const GATHER_SNAPSHOT: Duration = Duration::from_millis(8);
+const GATHER_SNAPSHOT: Duration = Duration::from_millis(32);
 /// How long what is written may not be on the disk itself: `everysec` promises a second.
 const SYNC_EVERY: Duration = Duration::from_millis(800);
 /// How long after a failure it is tried again.
@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of records taken at once, and of entries of snapshots beside fewer of records.
 const RECORDS_BYTES: usize = 64 * 1024;
-const ENTRIES_BYTES: usize = 32 * 1024;
+const ENTRIES_BYTES: usize = 64 * 1024;
 /// The least growth after which a log is written anew.
 const GROWTH_MIN: u64 = 16 * 1024 * 1024;
 
@@ -183,6 +183,7 @@ impl Writer {
         };
         let Some(filled) = filled else {
             self.sync_if(is_over || self.synced_at.elapsed() >= SYNC_EVERY)?;
+            self.renew_if_due()?;
             let waits = self.shards.turn(self.shard, |shard, _| shard.disk_urgency());
             if waits > Urgency::None && !is_over {
                 std::thread::sleep(PAUSE); // a partition that is being copied, say
