@@ -287,12 +287,23 @@ impl<H> Shard<H> {
         }
     }
 
-    /// Learns which tables are not to be kept.
+    /// Learns which tables are not to be kept. Where that has changed partitions are written anew: the disk has what is not
+    /// to be kept any more, or lacks what now is.
     pub(crate) fn read_durability(&mut self, map: &MapIndex) {
         let Some(disk) = &mut self.disk else { return };
         let rows = map.tables.iter();
         let volatile = rows.filter(|row| row.policy.durability_or_default() == Durability::None);
-        disk.volatile = volatile.map(|row| (row.group, row.id)).collect();
+        let now: Vec<_> = volatile.map(|row| (row.group, row.id)).collect();
+        let before = std::mem::replace(&mut disk.volatile, now.clone());
+        let came = now.iter().filter(|table| !before.contains(table));
+        let changed = came.chain(before.iter().filter(|table| !now.contains(table)));
+        let groups: Vec<GroupId> = changed.map(|(group, _)| *group).collect();
+        if groups.is_empty() {
+            return;
+        }
+        for id in self.whole_partitions().into_iter().filter(|id| groups.contains(&id.group)) {
+            self.want_snapshot(self.places[&id]);
+        }
     }
 
     /// Whether the disk lacks some tables of a partition.

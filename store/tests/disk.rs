@@ -327,6 +327,21 @@ fn a_table_of_which_nothing_is_kept_is_not_on_disk() {
 }
 
 #[test]
+fn a_table_that_is_to_be_kept_from_now_on_is_on_disk_as_a_whole() {
+    let mut writer = Writer::new();
+    writer.run(0, LOST, 1, Op::Set(Set::plain(b"before")));
+    writer.fill(1_000, 10_000);
+    assert_eq!(reload(&writer.disk, 1).1[0].holdings().entries, 0);
+    let mut map = writer.map.map().clone();
+    map.version.counter = 2;
+    map.tables[1].policy.durability = None;
+    writer.map = MapIndex::new(map).expect("it is well made");
+    writer.shard.adopt(Now::default(), &writer.map);
+    writer.fill(1_000, 10_000);
+    assert_eq!(reload(&writer.disk, 1).1[0].holdings().entries, 1);
+}
+
+#[test]
 fn what_must_survive_is_committed_when_it_is_on_disk() {
     let mut writer = Writer::new();
     let mut map = writer.map.map().clone();

@@ -2,8 +2,9 @@
 //!
 //! Reading order: `shards` puts the data (`firn_store`) behind locks, `local` and `node` are what the router, the
 //! listeners and peers see of it. `copies` is what it does for copies: `streams` send batches (one `stream` per peer, with
-//! its `window`, roused by `wake`), `replicate` takes them, `beacons` keeps leases and time. `settings`, `reach`, `start`,
-//! `membership`, `saved`, `adopter`, `proposer` and `leave` are its place in the cluster, `process` ties them.
+//! its `window`, roused by `wake`), `replicate` takes them, `beacons` keeps leases and time. `disk` writes what shards hand
+//! out and reads it back. `settings`, `reach`, `start`, `membership`, `saved`, `adopter`, `proposer` and `leave` are its
+//! place in the cluster, `process` ties them.
 
 mod adopter;
 mod beacons;

@@ -44,9 +44,9 @@ impl Bells {
         }
     }
 
-    /// How loud it was since the last call.
-    pub(super) fn hear(&self, shard: usize) -> u8 {
-        self.rung[shard].swap(0, Ordering::AcqRel)
+    /// It is heard: only what rings from now on counts.
+    pub(super) fn hear(&self, shard: usize) {
+        self.rung[shard].store(0, Ordering::Release);
     }
 
     /// Waits until it rings as loud as this, or for so long.

@@ -162,7 +162,9 @@ impl Log {
         plan: &mut Plan,
         progress: &Progress,
     ) -> Result<(), DiskError> {
-        let Some(mut frames) = Frames::open(&self.place, number, is_last)? else { return Ok(()) };
+        let Some(mut frames) = Frames::open(&self.place, number, is_last)? else {
+            return self.place.cut(number, 0, Damage::Frame);
+        };
         loop {
             let at = frames.at;
             match frames.next()? {
@@ -217,6 +219,9 @@ impl Place {
         let path = self.path(number);
         let file = OpenOptions::new().write(true).open(&path).map_err(failed(&path))?;
         let gone = file.metadata().map_err(failed(&path))?.len() - at;
+        if gone == 0 {
+            return Ok(());
+        }
         log::warn!("the last {gone} bytes of {} are cut off: {damage}", path.display());
         file.set_len(at).and_then(|()| file.sync_all()).map_err(failed(&path))
     }
