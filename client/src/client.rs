@@ -118,7 +118,7 @@ impl Client {
         let uplink = Arc::new(Uplink::new(&config.servers, config.secret.clone())?);
         let maps = Arc::new(Maps::alone(Arc::new(no_map())));
         first_map(&maps, &uplink, Instant::now() + config.timeout).await?;
-        let links = Links::new(client_id()?, config.secret, Arc::clone(&maps));
+        let links = Links::here(client_id()?, config.secret, Arc::clone(&maps));
         let follower = tokio::spawn(follow(Arc::clone(&maps), Arc::clone(&uplink)));
         Ok(Self {
             router: Router::new(Nothing, maps, links, Some(Arc::clone(&uplink))),

@@ -63,8 +63,9 @@ impl Owned {
 impl<L: Local> Core<L> {
     /// A batch on its own.
     async fn batch(self: &Arc<Self>, asker: Asker, ops: Vec<KeyOp<'_>>) -> ReplyBuf {
-        let mut session = Session::new(asker.stream, asker.role);
-        session.timeout = asker.deadline.saturating_duration_since(Instant::now());
+        let timeout = asker.deadline.saturating_duration_since(Instant::now());
+        let session = Session::new(asker.stream, asker.role);
+        let mut session = Session { lane: asker.lane, timeout, ..session };
         let mut sink = Collect::default();
         {
             let view = self.maps.view();

@@ -31,6 +31,8 @@ pub(crate) struct Core<L> {
 pub(crate) struct Asker {
     /// The session, whose requests keep their order.
     pub(crate) stream: u64,
+    /// See [`firn_wire::exchange::Session::lane`].
+    pub(crate) lane: usize,
     pub(crate) role: Role,
     pub(crate) deadline: Instant,
 }

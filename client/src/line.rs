@@ -18,8 +18,6 @@ pub(crate) struct Caller {
     pub(crate) secret: Secret,
     /// Where links learn the cluster's id.
     pub(crate) maps: Arc<Maps>,
-    /// Where their tasks run.
-    pub(crate) runtime: Handle,
 }
 
 /// What a link shares with its task.
@@ -27,6 +25,8 @@ pub(crate) struct Line {
     pub(crate) caller: Arc<Caller>,
     pub(crate) peer: WorkerId,
     pub(crate) address: String,
+    /// Where its task runs.
+    pub(crate) lane: Handle,
     pub(crate) inbox: Mutex<Inbox>,
     /// The task has something to look at.
     pub(crate) wake: Notify,

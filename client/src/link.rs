@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use firn_wire::ids::WorkerId;
 use firn_wire::limits::{LINK_BYTES_MAX, LINK_MESSAGES_MAX};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -28,13 +29,14 @@ pub(crate) struct Link {
 static ROUTES: AtomicU64 = AtomicU64::new(1);
 
 impl Link {
-    pub(crate) fn new(caller: Arc<Caller>, peer: WorkerId, address: String) -> Self {
+    pub(crate) fn new(caller: Arc<Caller>, peer: WorkerId, address: String, lane: Handle) -> Self {
         let inbox = Inbox { state: State::Idle, calls: Vec::new(), failures: 0 };
         Self {
             line: Arc::new(Line {
                 caller,
                 peer,
                 address,
+                lane,
                 inbox: Mutex::new(inbox),
                 wake: Notify::new(),
                 route: AtomicU64::new(ROUTES.fetch_add(1, Ordering::Relaxed)),
@@ -72,7 +74,7 @@ impl Link {
             }
             State::Idle | State::Resting(_) => {
                 inbox.state = State::Running;
-                self.line.caller.runtime.spawn(Arc::clone(&self.line).live());
+                self.line.lane.spawn(Arc::clone(&self.line).live());
             }
         }
         self.line.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The links of a process to its peers: a few per peer, made when they are first needed.
+//! The links of a process to its peers: one per lane and peer, made when they are first needed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,44 +7,53 @@ use arc_swap::ArcSwap;
 use firn_wire::ids::WorkerId;
 use firn_wire::map::MapIndex;
 use firn_wire::secret::Secret;
+use tokio::runtime::Handle;
 
 use crate::line::Caller;
 use crate::link::Link;
 use crate::maps::Maps;
 
-/// Connections to one peer. A session keeps to one of them, so that its requests keep their order.
-pub const LINKS_PER_PEER: usize = 2;
-
 /// The links of a process.
 pub struct Links {
     caller: Arc<Caller>,
+    lanes: Vec<Handle>,
     peers: ArcSwap<HashMap<WorkerId, Arc<Peer>>>,
     /// Held while `peers` gets another one.
     adding: Mutex<()>,
 }
 
-/// The links to one peer.
+/// The links to one peer, by lane.
 pub(crate) struct Peer(Vec<Link>);
 
 impl Peer {
-    /// The link of a session.
-    pub(crate) fn link(&self, session: u64) -> &Link {
-        &self.0[session as usize % LINKS_PER_PEER]
+    /// The link of a session's lane. A session keeps to it, so that its requests keep their order.
+    pub(crate) fn link(&self, lane: usize) -> &Link {
+        &self.0[lane % self.0.len()]
     }
 }
 
 impl Links {
-    /// Links of the process `me`, which learns the cluster from `maps`. Their tasks run on the current tokio runtime.
+    /// Links of the process `me`, which learns the cluster from `maps`. To each peer there is a link for each lane, and its
+    /// task runs there.
     ///
     /// # Panics
-    /// Outside a runtime.
-    pub fn new(me: WorkerId, secret: Secret, maps: Arc<Maps>) -> Self {
-        let runtime = tokio::runtime::Handle::current();
+    /// Without lanes.
+    pub fn new(me: WorkerId, secret: Secret, maps: Arc<Maps>, lanes: Vec<Handle>) -> Self {
+        assert!(!lanes.is_empty(), "links run somewhere");
         Self {
-            caller: Arc::new(Caller { me, secret, maps, runtime }),
+            caller: Arc::new(Caller { me, secret, maps }),
+            lanes,
             peers: ArcSwap::default(),
             adding: Mutex::new(()),
         }
+    }
+
+    /// The same without lanes of its own: two on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn here(me: WorkerId, secret: Secret, maps: Arc<Maps>) -> Self {
+        Self::new(me, secret, maps, vec![Handle::current(); 2])
     }
 
     /// The links to a worker; None when the map does not know this run of it.
@@ -65,8 +74,11 @@ impl Links {
         if let Some(peer) = known.get(worker) {
             return Some(Arc::clone(peer));
         }
-        let link = |_| Link::new(Arc::clone(&self.caller), worker.clone(), address.clone());
-        let peer = Arc::new(Peer((0..LINKS_PER_PEER).map(link).collect()));
+        let links = self.lanes.iter().map(|lane| {
+            let caller = Arc::clone(&self.caller);
+            Link::new(caller, worker.clone(), address.clone(), lane.clone())
+        });
+        let peer = Arc::new(Peer(links.collect()));
         let mut peers = HashMap::clone(&known);
         peers.retain(|id, _| is_known(id).is_some());
         peers.insert(worker.clone(), Arc::clone(&peer));

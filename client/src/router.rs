@@ -81,7 +81,7 @@ impl<L: Local> Router<L> {
         export: Export,
     ) -> ReplyBuf {
         let deadline = Instant::now() + session.timeout;
-        let asker = Asker { stream: session.id, role: session.role, deadline };
+        let asker = Asker { stream: session.id, lane: session.lane, role: session.role, deadline };
         self.core.export(asker, table, number, export).await.unwrap_or_else(|failed| failed)
     }
 

@@ -213,7 +213,7 @@ impl<L: Local> Core<L> {
         starts: Vec<u32>,
     ) -> Option<Arc<Call>> {
         let peer = self.links.peer(map, worker)?;
-        let link = peer.link(asker.stream);
+        let link = peer.link(asker.lane);
         let call = Call::new(asker.stream, asker.deadline);
         call.close(message, starts);
         link.send(link.route(), Arc::clone(&call));

@@ -45,12 +45,12 @@ struct Outgoing<'s> {
 }
 
 impl<'s> Outgoing<'s> {
-    fn send(self, session: u64) {
+    fn send(self, lane: usize) {
         if self.starts.is_empty() {
             return; // what was meant for it became tickets
         }
         self.call.close(self.bytes, self.starts);
-        self.peer.link(session).send(self.route, self.call);
+        self.peer.link(lane).send(self.route, self.call);
     }
 }
 
@@ -63,6 +63,7 @@ impl<'s, L: Local> Submission<'s, L> {
         let session = &*self.session;
         *self.asker.get_or_insert_with(|| Asker {
             stream: session.id,
+            lane: session.lane,
             role: session.role,
             deadline: Instant::now() + session.timeout,
         })
@@ -88,7 +89,7 @@ impl<'s, L: Local> Submission<'s, L> {
     /// Sends the messages.
     pub(crate) fn finish(self) {
         for message in self.messages {
-            message.send(self.session.id);
+            message.send(self.session.lane);
         }
     }
 
@@ -267,7 +268,7 @@ impl<'s, L: Local> Submission<'s, L> {
             return Some(at);
         }
         let peer = self.core.links.peer(&self.view.map, worker)?;
-        let route = peer.link(self.session.id).route();
+        let route = peer.link(self.session.lane).route();
         let message = self.begin_message(worker, peer, route);
         self.messages.push(message);
         Some(self.messages.len() - 1)
@@ -293,7 +294,7 @@ impl<'s, L: Local> Submission<'s, L> {
         let mut next = self.begin_message(worker, peer, route);
         next.starts.push(next.bytes.len() as u32);
         next.bytes.extend_from_slice(&ask);
-        std::mem::replace(&mut self.messages[at], next).send(self.session.id);
+        std::mem::replace(&mut self.messages[at], next).send(self.session.lane);
         at
     }
 }

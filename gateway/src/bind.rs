@@ -1,24 +1,21 @@
 //! A process's listeners: all are bound before any is served, so a port in use is known before anybody is told of the
 //! others.
 //!
-//! Byte-stream protocols run on one single-threaded event loop per core, each with a clone of every listener's socket:
-//! whichever loop is free takes the next connection and keeps it. HTTP runs on actix's own threads.
+//! Connections of byte-stream protocols are served on the process's event loops, HTTP on actix's own threads.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
 use firn_config::{Listen, Protocol};
 use tokio::net::TcpSocket;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
-use tokio::task;
+use tokio::task::{self, JoinSet};
 
 use crate::execute::Execute;
 use crate::listen::Connections;
+use crate::loops::Lanes;
 use crate::{boutique, http, resp, winter};
 
 /// Connections the kernel holds ready for each listener.
@@ -81,95 +78,78 @@ impl Bound {
         taken.map(|(_, _, listener)| listener).collect()
     }
 
-    /// Serves all of them from now on; inside a tokio runtime. `cores` is the number of threads that byte-stream
-    /// protocols share, and that each HTTP listener gets.
+    /// Serves all of them from now on; inside a tokio runtime.
     ///
     /// # Panics
     /// When a peer listener is left: those are the worker's own to serve.
-    pub fn serve(self, execute: Arc<dyn Execute>, cores: usize) -> io::Result<Serving> {
-        let (stop, stopped) = watch::channel(());
-        let mut serving = Serving { stop, loops: Vec::new(), servers: Vec::new() };
+    pub fn serve(self, execute: Arc<dyn Execute>, lanes: &Lanes) -> io::Result<Serving> {
         let connections = Arc::new(Connections::default());
-        let doors = Doors {
-            redis: Arc::new(resp::Shared::new(Arc::clone(&connections))),
-            connections,
-            execute,
-        };
-        let mut streams = Vec::new();
+        let redis = Arc::new(resp::Shared::new(Arc::clone(&connections)));
+        let doors = Doors { execute, connections, redis, lanes: lanes.clone() };
+        let mut serving = Serving { servers: Vec::new(), listening: JoinSet::new() };
         for (protocol, _, listener) in self.listeners {
             match protocol {
                 Protocol::Http | Protocol::Smache => {
-                    let (execute, connections) =
-                        (Arc::clone(&doors.execute), Arc::clone(&doors.connections));
-                    let server = http::serve(listener, execute, connections, cores)?;
+                    let server = doors.http(listener)?;
                     serving.servers.push((server.handle(), tokio::spawn(server)));
                 }
-                _ => streams.push((protocol, listener)),
+                _ => doors.listen(protocol, listener, &mut serving.listening)?,
             }
-        }
-        for core in 0..if streams.is_empty() { 0 } else { cores.max(1) } {
-            let runtime = doors.open(&streams)?;
-            serving.loops.push(run(core, runtime, stopped.clone())?);
         }
         Ok(serving)
     }
 }
 
-/// What the byte-stream listeners of a process share.
+/// What the listeners of a process share.
 struct Doors {
     execute: Arc<dyn Execute>,
     connections: Arc<Connections>,
     redis: Arc<resp::Shared>,
+    lanes: Lanes,
 }
 
 impl Doors {
-    /// An event loop that takes connections from a clone of each listener once it runs.
-    fn open(&self, listeners: &[(Protocol, TcpListener)]) -> io::Result<Runtime> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let entered = runtime.enter();
-        for (protocol, listener) in listeners {
-            let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
-            let execute = Arc::clone(&self.execute);
-            let connections = Arc::clone(&self.connections);
-            match protocol {
-                Protocol::Resp => {
-                    runtime.spawn(resp::listen(listener, execute, Arc::clone(&self.redis)))
-                }
-                Protocol::Boutique => {
-                    runtime.spawn(boutique::listen(listener, execute, connections))
-                }
-                Protocol::Winter => runtime.spawn(winter::listen(listener, execute, connections)),
-                other => panic!("{other} is not served here"),
-            };
-        }
-        drop(entered);
-        Ok(runtime)
+    fn http(&self, listener: TcpListener) -> io::Result<Server> {
+        let (execute, connections) = (Arc::clone(&self.execute), Arc::clone(&self.connections));
+        http::serve(listener, execute, connections, self.lanes.handles().len())
+    }
+
+    fn listen(
+        &self,
+        protocol: Protocol,
+        listener: TcpListener,
+        listening: &mut JoinSet<()>,
+    ) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (execute, connections) = (Arc::clone(&self.execute), Arc::clone(&self.connections));
+        let lanes = self.lanes.clone();
+        match protocol {
+            Protocol::Resp => {
+                listening.spawn(resp::listen(listener, lanes, execute, Arc::clone(&self.redis)))
+            }
+            Protocol::Boutique => {
+                listening.spawn(boutique::listen(listener, lanes, execute, connections))
+            }
+            Protocol::Winter => {
+                listening.spawn(winter::listen(listener, lanes, execute, connections))
+            }
+            other => panic!("{other} is not served here"),
+        };
+        Ok(())
     }
 }
 
-/// Runs an event loop on a thread of its own until `stopped` changes or its sender is gone.
-fn run(
-    core: usize,
-    runtime: Runtime,
-    mut stopped: watch::Receiver<()>,
-) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("doors-{core}")).spawn(move || {
-        // Both a change and a sender that is gone mean the end.
-        let _ = runtime.block_on(stopped.changed());
-    })
-}
-
-/// Listeners at work. Dropping it ends the byte-stream ones; [`Serving::stop`] ends all and waits.
+/// Listeners at work.
 #[derive(Debug)]
 pub struct Serving {
-    stop: watch::Sender<()>,
-    loops: Vec<JoinHandle<()>>,
     servers: Vec<(ServerHandle, task::JoinHandle<io::Result<()>>)>,
+    listening: JoinSet<()>,
 }
 
 impl Serving {
-    /// Takes no more connections, lets HTTP requests end that are under way, and closes the rest.
-    pub async fn stop(self) {
+    /// Takes no more connections, and lets HTTP requests end that are under way. Other connections end with their lanes.
+    pub async fn stop(mut self) {
+        self.listening.shutdown().await;
         for (handle, server) in self.servers {
             handle.stop(true).await;
             match server.await {
@@ -177,11 +157,6 @@ impl Serving {
                 Ok(Err(error)) => log::warn!("an http listener ended badly: {error}"),
                 Err(error) => log::error!("an http listener ended badly: {error}"),
             }
-        }
-        self.stop.send_replace(());
-        let joined = task::spawn_blocking(|| self.loops.into_iter().try_for_each(JoinHandle::join));
-        if !matches!(joined.await, Ok(Ok(()))) {
-            log::error!("an event loop of the listeners ended by a panic");
         }
     }
 }

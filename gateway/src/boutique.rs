@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use crate::execute::Execute;
 use crate::line::{self, Dialect, Outcome, Request, Verb};
 use crate::listen::Connections;
+use crate::loops::Lanes;
 
 const NOT_IMPLEMENTED: &[u8] = b"COMMAND NOT IMPLEMENTED\r\n";
 /// Words of the longest request, and one more that shows it is none.
@@ -18,10 +19,11 @@ const WORDS_MAX: usize = 5;
 /// Takes connections that speak D-Boutique's lines, for ever.
 pub async fn listen(
     listener: TcpListener,
+    lanes: Lanes,
     execute: Arc<dyn Execute>,
     connections: Arc<Connections>,
 ) {
-    line::listen::<Boutique>(listener, execute, connections).await;
+    line::listen::<Boutique>(listener, lanes, execute, connections).await;
 }
 
 struct Boutique;

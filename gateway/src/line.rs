@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 
 use crate::connection::{self, Flow, Next, Protocol};
 use crate::execute::{Execute, run_one};
-use crate::listen::{Connections, accept};
+use crate::listen::{Connections, Taken, accept};
+use crate::loops::Lanes;
 
 /// The longest line without its end, in bytes: a value of the largest size with its verb, table and key. A longer one is
 /// answered and ends the connection.
@@ -85,14 +86,17 @@ pub(crate) trait Dialect: Send + 'static {
 /// Takes connections that speak `D`, for ever.
 pub(crate) async fn listen<D: Dialect>(
     listener: TcpListener,
+    lanes: Lanes,
     execute: Arc<dyn Execute>,
     connections: Arc<Connections>,
 ) {
-    let serve = |socket, _, id| {
+    let serve = |taken: Taken| {
+        let Taken { socket, id, lane, .. } = taken;
         let door = Door::<D>::new(Arc::clone(&execute));
-        connection::serve(socket, door, Arc::clone(&execute), Session::new(id, Role::Admin))
+        let session = Session { lane, ..Session::new(id, Role::Admin) };
+        connection::serve(socket, door, Arc::clone(&execute), session)
     };
-    accept(listener, connections, D::REFUSAL, serve).await;
+    accept(listener, lanes, connections, D::REFUSAL, serve).await;
 }
 
 /// One connection of a line protocol.

@@ -1,7 +1,6 @@
 //! Taking connections, within bounds.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+
+use crate::loops::Lanes;
 
 /// Connections of all listeners of this module of one process.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -67,13 +69,27 @@ impl Drop for Place {
     }
 }
 
-/// Takes connections for ever and serves each as a task of its own. `refusal` is sent to one beyond the bounds, with
-/// `{}` replaced by the reason; empty sends nothing.
+/// A connection that was taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its socket, of the lane's event loop.
+    pub socket: TcpStream,
+    /// The other end.
+    pub address: SocketAddr,
+    /// No other connection of this process has it.
+    pub id: u64,
+    /// Where it is served.
+    pub lane: usize,
+}
+
+/// Takes connections for ever and serves each as a task of its own, on the lanes in turn. `refusal` is sent to one beyond
+/// the bounds, with `{}` replaced by the reason; empty sends nothing.
 pub async fn accept<F>(
     listener: TcpListener,
+    lanes: Lanes,
     connections: Arc<Connections>,
     refusal: &'static str,
-    serve: impl Fn(TcpStream, SocketAddr, u64) -> F,
+    serve: impl Fn(Taken) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -85,20 +101,33 @@ pub async fn accept<F>(
                 continue;
             }
         };
-        match connections.enter(address.ip()) {
-            Ok(place) => {
-                let _ = socket.set_nodelay(true);
-                let served = serve(socket, address, connections.next_id());
-                tokio::spawn(async move {
+        let place = match connections.enter(address.ip()) {
+            Ok(place) => place,
+            Err(reason) => {
+                let _ = socket.try_write(refusal.replace("{}", reason).as_bytes());
+                continue;
+            }
+        };
+        let _ = socket.set_nodelay(true);
+        let (lane, handle) = lanes.next();
+        match hand_over(socket, handle) {
+            Ok(socket) => {
+                let served = serve(Taken { socket, address, id: connections.next_id(), lane });
+                handle.spawn(async move {
                     served.await;
                     drop(place);
                 });
             }
-            Err(reason) => {
-                let _ = socket.try_write(refusal.replace("{}", reason).as_bytes());
-            }
+            Err(error) => log::warn!("the connection of {address} could not be served: {error}"),
         }
     }
+}
+
+/// A socket of this event loop as one of another.
+fn hand_over(socket: TcpStream, lane: &Handle) -> io::Result<TcpStream> {
+    let socket = socket.into_std()?;
+    let _entered = lane.enter();
+    TcpStream::from_std(socket)
 }
 
 /// Out of file descriptors: wait for some to come back instead of spinning.

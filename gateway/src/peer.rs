@@ -16,7 +16,6 @@ mod response;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +36,8 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::execute::{Answer, Replicate};
-use crate::listen::{Connections, accept};
+use crate::listen::{Connections, Taken, accept};
+use crate::loops::Lanes;
 use crate::peer::batches::Batches;
 use crate::peer::refused::Refused;
 use crate::peer::response::{Ended, Late, Response};
@@ -73,24 +73,14 @@ pub struct Inside {
 /// Takes connections of peers for ever.
 pub async fn listen(
     listener: TcpListener,
+    lanes: Lanes,
     inside: Inside,
     identity: Identity,
     connections: Arc<Connections>,
 ) {
     let identity = Arc::new(identity);
-    let serve = |socket, address, id| {
-        let caller = Caller { socket, address, id };
-        serve(caller, inside.clone(), Arc::clone(&identity))
-    };
-    accept(listener, connections, "", serve).await;
-}
-
-/// A connection that was taken.
-struct Caller {
-    socket: TcpStream,
-    address: SocketAddr,
-    /// No other connection of this process has it.
-    id: u64,
+    let serve = |caller| serve(caller, inside.clone(), Arc::clone(&identity));
+    accept(listener, lanes, connections, "", serve).await;
 }
 
 /// Why a connection is of no more use.
@@ -114,7 +104,7 @@ enum PeerError {
     Refused,
 }
 
-async fn serve(mut caller: Caller, inside: Inside, identity: Arc<Identity>) {
+async fn serve(mut caller: Taken, inside: Inside, identity: Arc<Identity>) {
     let address = caller.address;
     let greeting = greet(&mut caller.socket, &identity);
     let greeted = tokio::time::timeout(HANDSHAKE_TIMEOUT, greeting).await;
@@ -133,8 +123,8 @@ async fn serve(mut caller: Caller, inside: Inside, identity: Arc<Identity>) {
 }
 
 /// Serves a connection as its first frame says.
-async fn serve_greeted(caller: Caller, peer: WorkerId, inside: Inside) -> Result<(), PeerError> {
-    let Caller { mut socket, id, .. } = caller;
+async fn serve_greeted(caller: Taken, peer: WorkerId, inside: Inside) -> Result<(), PeerError> {
+    let Taken { mut socket, id, .. } = caller;
     let mut input = Vec::new();
     let kind = loop {
         match Frame::kind_of(&input)? {

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::execute::Execute;
 use crate::line::{self, Dialect, Outcome, Request, Verb};
 use crate::listen::Connections;
+use crate::loops::Lanes;
 
 /// Stands between data and the time after which they are gone.
 const EXPIRE: &[u8] = b" EXPIRE ";
@@ -18,10 +19,11 @@ const EXPIRE: &[u8] = b" EXPIRE ";
 /// Takes connections that speak Winter's lines, for ever.
 pub async fn listen(
     listener: TcpListener,
+    lanes: Lanes,
     execute: Arc<dyn Execute>,
     connections: Arc<Connections>,
 ) {
-    line::listen::<Winter>(listener, execute, connections).await;
+    line::listen::<Winter>(listener, lanes, execute, connections).await;
 }
 
 struct Winter;

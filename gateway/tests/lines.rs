@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use firn_gateway::execute::{About, Boxed, Execute, ProcessKind};
 use firn_gateway::listen::Connections;
+use firn_gateway::loops::Lanes;
 use firn_gateway::{boutique, winter};
 use firn_wire::command::{Command, Condition, KeyOp, Op, TableCommand};
 use firn_wire::exchange::{Session, Sink};
@@ -230,8 +231,12 @@ async fn connect(door: DoorKind, store: &Arc<Store>) -> TcpStream {
     let (execute, connections) = (Arc::clone(store) as Arc<dyn Execute>, Arc::default());
     let _: &Arc<Connections> = &connections;
     match door {
-        DoorKind::Boutique => tokio::spawn(boutique::listen(listener, execute, connections)),
-        DoorKind::Winter => tokio::spawn(winter::listen(listener, execute, connections)),
+        DoorKind::Boutique => {
+            tokio::spawn(boutique::listen(listener, Lanes::here(), execute, connections))
+        }
+        DoorKind::Winter => {
+            tokio::spawn(winter::listen(listener, Lanes::here(), execute, connections))
+        }
     };
     TcpStream::connect(address).await.expect("the listener is there")
 }

@@ -62,6 +62,41 @@ fn nothing_is_lost_with_a_killed_worker_and_it_comes_back_under_its_name() {
     assert_eq!(count(&mut restarted, "new"), (KEYS, 0));
 }
 
+/// What `/readyz` says.
+fn readiness(http: &mut Http) -> (u16, String) {
+    let answer = http.ask("GET", "/readyz", "", "");
+    (answer.status, answer.text().to_owned())
+}
+
+/// Whoever restarts workers one after the other goes by that: the next one may be the only one with a copy.
+#[test]
+fn a_worker_that_comes_back_is_ready_when_its_copies_are_in_sync() {
+    let mut cluster = Cluster::builder(3).env("COPY_RATE", "1MiB").start();
+    let mut redis = Raw::connect(cluster.worker(0).resp());
+    let value = "x".repeat(30_000);
+    set_all(&mut redis, &value);
+    cluster.worker_mut(1).kill();
+    cluster.worker_mut(1).restart();
+    let mut http = Http::connect(cluster.worker(1).http());
+    let (status, why) = readiness(&mut http);
+    assert!(status == 503 && why.contains("are not in sync yet"), "{status} {why}");
+    assert_eq!(count(&mut Raw::connect(cluster.worker(1).resp()), &value), (KEYS, 0));
+    wait_until("it is ready", DEADLINE, || (readiness(&mut http).0 == 200).then_some(()));
+    let status = cluster.firn(&["status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).expect("it answers");
+    let w2 = &status["workers"][1];
+    assert!(w2["in_sync"] == w2["wanted"] && w2["wanted"].as_u64() > Some(300), "{w2}");
+
+    // That partitions move later is no reason to send requests elsewhere.
+    cluster.add_worker();
+    let moving = || cluster.firn(&["status", "--json"]).stdout;
+    wait_until("partitions move", DEADLINE, || {
+        let status: Value = serde_json::from_slice(&moving()).ok()?;
+        (status["movement"]["left"].as_u64()? > 0).then_some(())
+    });
+    assert_eq!(readiness(&mut http).0, 200);
+}
+
 #[test]
 fn without_copies_a_killed_worker_comes_back_with_empty_partitions_and_nobody_elses_data_go() {
     let mut cluster = Cluster::builder(3).env("COPIES", 1).start();

@@ -52,6 +52,9 @@ pub trait Sink {
 pub struct Session {
     /// Unique in this process; for logs and `CLIENT ID`.
     pub id: u64,
+    /// The event loop that serves it, by its number: its requests go to peers over the links of that loop. A session that
+    /// no loop serves has any number.
+    pub lane: usize,
     /// What it may do.
     pub role: Role,
     /// How long a request may take.
@@ -66,7 +69,7 @@ impl Session {
 
     /// A session of a client.
     pub fn new(id: u64, role: Role) -> Self {
-        Self { id, role, timeout: Self::TIMEOUT, open: Open::default() }
+        Self { id, lane: id as usize, role, timeout: Self::TIMEOUT, open: Open::default() }
     }
 }
 

@@ -11,6 +11,8 @@ mod beacons;
 mod clock;
 mod copies;
 mod disk;
+#[cfg(test)]
+mod fixture;
 mod leave;
 mod local;
 mod membership;
@@ -19,6 +21,7 @@ mod peers;
 mod process;
 mod proposer;
 mod reach;
+mod ready;
 mod replicate;
 mod saved;
 mod settings;

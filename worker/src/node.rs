@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use firn_client::asked;
-use firn_client::local::Local as _;
 use firn_client::maps::Maps;
 use firn_client::router::Router;
 use firn_gateway::execute::{About, Answer, Boxed, Execute, ProcessKind};
 use firn_wire::command::Command;
 use firn_wire::exchange::{Session, Sink};
-use firn_wire::ids::{MapVersion, TableId, TableName, WorkerName};
+use firn_wire::ids::{TableId, TableName, WorkerName};
 use firn_wire::map::MapIndex;
 use firn_wire::message::{Ask, Head};
 
 use crate::clock::Clock;
 use crate::membership::Membership;
+use crate::ready::Ready;
 use crate::shards::Shards;
 
 /// A worker's inside.
@@ -22,6 +22,7 @@ pub(crate) struct Node {
     pub(crate) name: WorkerName,
     pub(crate) router: Router<Arc<Shards>>,
     pub(crate) asked: Asked,
+    pub(crate) ready: Arc<Ready>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) clock: Clock,
 }
@@ -48,7 +49,7 @@ impl Execute for Node {
         About {
             name: self.name.to_string(),
             kind: ProcessKind::Worker,
-            not_ready: self.asked.not_ready(),
+            not_ready: self.ready.missing(),
             uptime: self.clock.started().elapsed(),
             uplink_heard: self.membership.heard(),
             entries: holdings.entries,
@@ -68,34 +69,4 @@ impl Answer for Node {
 pub(crate) struct Asked {
     pub(crate) shards: Arc<Shards>,
     pub(crate) maps: Arc<Maps>,
-}
-
-impl Asked {
-    /// Waits until the map is at least `version` and, unless there is none yet, this worker can serve by it.
-    pub(crate) async fn serves(&self, version: MapVersion) {
-        self.maps.reaches(version).await;
-        let mut changes = self.maps.changes();
-        while version != MapVersion::default() && self.not_ready().is_some() {
-            changes.changed().await.expect("the map outlives its watchers");
-        }
-    }
-
-    /// What this worker waits for before it can serve, in one sentence.
-    fn not_ready(&self) -> Option<String> {
-        let map = self.maps.load();
-        if map.version == MapVersion::default() {
-            return Some(
-                "no map yet: the uplink waits for more workers, or does not answer".into(),
-            );
-        }
-        let me = self.shards.me()?;
-        let owed = map.partitions.iter().filter(|row| {
-            let primary = row.primary.as_ref();
-            primary.is_some_and(|id| id.name == me.name && id.incarnation != me.incarnation)
-        });
-        match owed.count() {
-            0 => None,
-            some => Some(format!("{some} partitions of an earlier run are still to be taken over")),
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firn_client::follow::follow;
 use firn_client::links::Links;
@@ -15,6 +15,7 @@ use firn_client::uplink::{BadUrls, Uplink};
 use firn_config::Protocol;
 use firn_gateway::bind::{Bound, bind};
 use firn_gateway::execute::{Answer, Execute};
+use firn_gateway::loops::{Lanes, Loops};
 use firn_gateway::peer;
 use firn_wire::ids::{ClusterId, Incarnation, MapVersion, WorkerId};
 use firn_wire::registry::Register;
@@ -30,6 +31,7 @@ use crate::node::{Asked, Node};
 use crate::peers::Company;
 use crate::proposer;
 use crate::reach::{self, Unreachable};
+use crate::ready::Ready;
 use crate::replicate::Copies;
 use crate::saved::{Folder, FolderError};
 use crate::settings::{Flags, Settings};
@@ -81,11 +83,8 @@ pub fn main() -> ExitCode {
         }
     };
     firn_config::run(NAME, || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("firn-cluster")
-            .enable_all()
-            .build()?;
+        // For the cluster's business; data goes over the event loops.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(run(settings))
     })
 }
@@ -114,7 +113,7 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
     };
     let shards = logs.as_ref().and_then(Logs::hash_seed).map(new_shards);
     if let (Some(logs), Some(shards)) = (&mut logs, &shards) {
-        tokio::task::block_in_place(|| logs.load(shards))?;
+        logs.load(shards)?;
     }
     let uplink = Arc::new(uplink);
     let membership = Arc::new(Membership::new(Arc::clone(&uplink), register, clock.clone()));
@@ -130,9 +129,9 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
     let place = Place { uplink, membership, shards, folder, disks };
     let line = bound.address_line();
     let (published, heartbeat) = (start.published, start.heartbeat);
-    let running = Running::begin(&settings, place, start, &mut bound)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let serving = bound.serve(Arc::clone(&running.node) as Arc<dyn Execute>, cores)?;
+    let loops = Loops::start()?;
+    let running = Running::begin(&settings, place, start, &mut bound, loops.lanes())?;
+    let serving = bound.serve(Arc::clone(&running.node) as Arc<dyn Execute>, loops.lanes())?;
     running.ready(published).await;
     if settings.print_addresses {
         let mut out = std::io::stdout().lock();
@@ -145,6 +144,7 @@ async fn run(settings: Settings) -> Result<(), ProcessError> {
     let lived = running.live(&mut stop, heartbeat, settings.drain_timeout).await;
     running.place.membership.goodbye().await;
     serving.stop().await;
+    loops.stop().await;
     running.end();
     drop(registry);
     lived
@@ -176,13 +176,14 @@ impl Running {
         place: Place,
         start: Start,
         bound: &mut Bound,
+        lanes: &Lanes,
     ) -> Result<Self, ProcessError> {
         let (shards, uplink) = (Arc::clone(&place.shards), Arc::clone(&place.uplink));
         let first = start.map;
         shards.adopt(&first);
         let (cluster, secret) = (start.cluster, settings.secret.clone());
         let caller = Arc::new(Caller { cluster, secret, shards: Arc::clone(&shards) });
-        let streams = Streams::new(Arc::clone(&caller));
+        let streams = Streams::new(Arc::clone(&caller), lanes.handles().to_vec());
         let mut company = Company::new(shards.me().clone());
         let peers = company.read(&first).clone();
         streams.adopt(&peers);
@@ -199,10 +200,12 @@ impl Running {
         };
         let maps = Arc::new(Maps::new(first, adopter.into_adopt()));
         place.membership.know(start.hash_seed, Arc::clone(&maps));
-        let node = Arc::new(place.node(settings, &maps));
-        place.listen(settings, cluster, &node, &beacons, bound)?;
+        let node = Arc::new(place.node(settings, &maps, lanes));
+        let inside = place.inside(&node, &beacons);
+        place.listen(settings, cluster, inside, (bound, lanes))?;
         tokio::spawn(follow(Arc::clone(&maps), Arc::clone(&uplink)));
         tokio::spawn(proposer::run(uplink, Arc::clone(&shards), inbox));
+        tokio::spawn(in_sync(Arc::clone(&node.ready)));
         let upkeep = std::thread::Builder::new().name("firn-upkeep".into());
         let upkeep = upkeep.spawn(move || shards.upkeep())?;
         Ok(Self { place, maps, node, beacons, upkeep })
@@ -210,7 +213,7 @@ impl Running {
 
     /// Waits a while until it can serve, if there is a map to serve by.
     async fn ready(&self, published: MapVersion) {
-        let ready = self.node.asked.serves(published);
+        let ready = self.node.ready.serves(published);
         if tokio::time::timeout(READY_PATIENCE, ready).await.is_err() {
             log::warn!("not ready yet: {}", self.node.about().not_ready.unwrap_or_default());
         }
@@ -248,17 +251,26 @@ impl Running {
 }
 
 impl Place {
-    fn node(&self, settings: &Settings, maps: &Arc<Maps>) -> Node {
+    fn node(&self, settings: &Settings, maps: &Arc<Maps>, lanes: &Lanes) -> Node {
         let (me, shards) = (self.shards.me().clone(), &self.shards);
-        let links = Links::new(me, settings.secret.clone(), Arc::clone(maps));
+        let lanes = lanes.handles().to_vec();
+        let links = Links::new(me, settings.secret.clone(), Arc::clone(maps), lanes);
         let uplink = Some(Arc::clone(&self.uplink));
         Node {
             name: settings.name.clone(),
             router: Router::new(Arc::clone(shards), Arc::clone(maps), links, uplink),
             asked: Asked { shards: Arc::clone(shards), maps: Arc::clone(maps) },
+            ready: Arc::new(Ready::new(shards.me().clone(), Arc::clone(maps))),
             membership: Arc::clone(&self.membership),
             clock: shards.clock().clone(),
         }
+    }
+
+    /// What peers ask of it.
+    fn inside(&self, node: &Arc<Node>, beacons: &Arc<Beacons>) -> peer::Inside {
+        let copies = Copies { shards: Arc::clone(&self.shards), beacons: Arc::clone(beacons) };
+        let answer = Arc::clone(node) as Arc<dyn Answer>;
+        peer::Inside { answer, replicate: Some(Arc::new(copies)) }
     }
 
     /// Takes connections of peers.
@@ -266,22 +278,27 @@ impl Place {
         &self,
         settings: &Settings,
         cluster: ClusterId,
-        node: &Arc<Node>,
-        beacons: &Arc<Beacons>,
-        bound: &mut Bound,
+        inside: peer::Inside,
+        (bound, lanes): (&mut Bound, &Lanes),
     ) -> Result<(), ProcessError> {
         let (worker, secret) = (self.shards.me().clone(), settings.secret.clone());
         let identity = peer::Identity { cluster, worker, secret };
-        let copies = Copies { shards: Arc::clone(&self.shards), beacons: Arc::clone(beacons) };
-        let answer = Arc::clone(node) as Arc<dyn Answer>;
-        let inside = peer::Inside { answer, replicate: Some(Arc::new(copies)) };
+        let connections = Arc::default();
         for listener in bound.take(Protocol::Peer) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let (inside, identity) = (inside.clone(), identity.clone());
-            tokio::spawn(peer::listen(listener, inside, identity, Arc::default()));
+            let connections = Arc::clone(&connections);
+            tokio::spawn(peer::listen(listener, lanes.clone(), inside, identity, connections));
         }
         Ok(())
     }
+}
+
+/// Says when it has all it should have.
+async fn in_sync(ready: Arc<Ready>) {
+    let begun = Instant::now();
+    ready.syncs().await;
+    log::info!("in sync with the others after {:.1?}", begun.elapsed());
 }
 
 /// The uplink at the settings' URLs, or the registry inside of a cluster of one.

@@ -14,8 +14,8 @@ use crate::wake::Wake;
 /// See the module's page.
 pub(crate) struct Streams {
     caller: Arc<Caller>,
-    /// Where their tasks run.
-    runtime: Handle,
+    /// Where their tasks run, in turn.
+    lanes: Vec<Handle>,
     open: Mutex<BTreeMap<WorkerId, Open>>,
 }
 
@@ -31,12 +31,9 @@ impl Drop for Open {
 }
 
 impl Streams {
-    /// None yet. Their tasks will run on the current tokio runtime.
-    ///
-    /// # Panics
-    /// Outside a runtime.
-    pub(crate) fn new(caller: Arc<Caller>) -> Self {
-        Self { caller, runtime: Handle::current(), open: Mutex::default() }
+    /// None yet. Their tasks will run on the event loops in turn.
+    pub(crate) fn new(caller: Arc<Caller>, lanes: Vec<Handle>) -> Self {
+        Self { caller, lanes, open: Mutex::default() }
     }
 
     /// Begins and ends streams, so that there is one to each of these.
@@ -48,7 +45,8 @@ impl Streams {
             if let Some(address) = address
                 && !open.contains_key(peer)
             {
-                open.insert(peer.clone(), self.begin(peer, address.clone()));
+                let lane = &self.lanes[open.len() % self.lanes.len()];
+                open.insert(peer.clone(), self.begin(peer, address.clone(), lane));
             }
         }
         self.caller
@@ -57,9 +55,9 @@ impl Streams {
             .set(open.values().map(|stream| Arc::clone(&stream.wake)).collect());
     }
 
-    fn begin(&self, peer: &WorkerId, address: String) -> Open {
+    fn begin(&self, peer: &WorkerId, address: String, lane: &Handle) -> Open {
         let wake = Arc::new(Wake::new(peer.clone(), self.caller.shards.count()));
         let running = run(Arc::clone(&self.caller), Arc::clone(&wake), address);
-        Open { wake, task: self.runtime.spawn(running) }
+        Open { wake, task: lane.spawn(running) }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use firn_config::{Listen, check_reach};
 use firn_gateway::bind::bind;
+use firn_gateway::loops::Loops;
 use firn_wire::secret::Secret;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -83,8 +84,8 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Result<(), Proble
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let serving = bound.serve(cluster, cores).map_err(failed)?;
+    let loops = Loops::start()?;
+    let serving = bound.serve(cluster, loops.lanes()).map_err(failed)?;
     if options.print_addresses {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;
@@ -95,5 +96,6 @@ pub(crate) async fn run(options: &Options, global: &Global) -> Result<(), Proble
         _ = interrupt.recv() => log::info!("SIGINT: stopping"),
     }
     serving.stop().await;
+    loops.stop().await;
     Ok(())
 }

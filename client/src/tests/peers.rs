@@ -229,7 +229,7 @@ impl Played {
         let address = listener.local_addr().unwrap().to_string();
         map.workers[0].addresses.insert("peer".to_owned(), address);
         let maps = Arc::new(Maps::alone(Arc::new(MapIndex::new(map).unwrap())));
-        let links = Links::new(caller(), secret(), Arc::clone(&maps));
+        let links = Links::here(caller(), secret(), Arc::clone(&maps));
         let router = Router::new(Nothing, maps, links, None);
         Self { listener, identity: fixture::worker(0), router }
     }
@@ -347,10 +347,10 @@ async fn answers_that_fit_no_request_end_the_connection() {
     let played = Played::new().await;
     for (n, (kind, id, payload)) in cases.into_iter().enumerate() {
         let router = played.router.clone();
-        // Sessions of one link: each case's connection follows the one before it.
-        let mut same_link = Session::new(2, Role::Admin);
+        // Sessions of one lane: each case's connection follows the one before it.
+        let mut same_lane = Session::new(2, Role::Admin);
         let asked =
-            tokio::spawn(async move { run(&router, &mut same_link, &[set(b"1", b"v")]).await });
+            tokio::spawn(async move { run(&router, &mut same_lane, &[set(b"1", b"v")]).await });
         let mut socket = played.accept().await;
         let mut input = Vec::new();
         read_frame(&mut socket, &mut input).await.unwrap();

@@ -36,7 +36,8 @@ async fn a_key_written_anywhere_is_read_everywhere() {
         assert!(replies.iter().map(value).eq(keys.iter().cloned().map(Some)));
     }
     let maps = Arc::new(Maps::alone(Arc::new(firn_wire::map::MapIndex::new(map).unwrap())));
-    let links = Links::new("client@0000000000000001".parse().unwrap(), secret(), Arc::clone(&maps));
+    let links =
+        Links::here("client@0000000000000001".parse().unwrap(), secret(), Arc::clone(&maps));
     let replies = run(&Router::new(Nothing, maps, links, None), &mut session(), &gets).await;
     assert!(replies.iter().map(value).eq(keys.iter().cloned().map(Some)), "without shards too");
 }
@@ -383,7 +384,7 @@ async fn a_peer_without_the_secret_is_no_peer() {
     let maps = Arc::new(Maps::alone(Arc::new(firn_wire::map::MapIndex::new(map).unwrap())));
     for wrong in [Secret::default(), "another secret!!!".parse().unwrap()] {
         let me = "client@0000000000000001".parse().unwrap();
-        let links = Links::new(me, wrong, Arc::clone(&maps));
+        let links = Links::here(me, wrong, Arc::clone(&maps));
         let router = Router::new(Nothing, Arc::clone(&maps), links, None);
         let reply = run(&router, &mut short_session(), &[get(b"1")]).await.remove(0);
         assert!(failure(&reply).ends_with("does not answer"), "{reply:?}");

@@ -158,7 +158,7 @@ impl Played {
         let index = MapIndex::new(self.registry.map()).unwrap();
         let maps = Arc::new(Maps::alone(Arc::new(index)));
         let me = "client@0000000000000001".parse().unwrap();
-        let links = Links::new(me, Secret::default(), Arc::clone(&maps));
+        let links = Links::here(me, Secret::default(), Arc::clone(&maps));
         let uplink = Arc::new(Uplink::new(&self.url, Secret::default()).unwrap());
         Router::new(Nothing, maps, links, Some(uplink))
     }

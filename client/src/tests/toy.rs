@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use firn_gateway::execute::Answer;
 use firn_gateway::listen::Connections;
+use firn_gateway::loops::Lanes;
 use firn_gateway::peer::{Identity, Inside, listen};
 use firn_wire::command::*;
 use firn_wire::exchange::{Collect, Fate, Role, Session, Sink};
@@ -370,8 +371,9 @@ fn node(number: usize, listener: TcpListener, map: &Map) -> Node {
     });
     let inside = Inside { answer: Arc::new(Door(Arc::clone(&toy))), replicate: None };
     let identity = Identity { cluster: map.cluster, worker: me.clone(), secret: secret() };
-    let listener = tokio::spawn(listen(listener, inside, identity, Arc::<Connections>::default()));
-    let links = Links::new(me, secret(), Arc::clone(&maps));
+    let connections = Arc::<Connections>::default();
+    let listener = tokio::spawn(listen(listener, Lanes::here(), inside, identity, connections));
+    let links = Links::here(me, secret(), Arc::clone(&maps));
     Node { router: Router::new(Arc::clone(&toy), maps, links, None), toy, listener }
 }
 

@@ -49,7 +49,8 @@ use tokio::net::TcpListener;
 
 use crate::connection;
 use crate::execute::Execute;
-use crate::listen::{self, Connections};
+use crate::listen::{self, Connections, Taken};
+use crate::loops::Lanes;
 use clients::{Client, Clients};
 use commands::COMMANDS;
 use conversation::Conversation;
@@ -68,17 +69,24 @@ impl Shared {
     }
 }
 
-/// Serves the connections of a listener for ever. Several runtimes may each have a listener and the same `shared`.
-pub async fn listen(listener: TcpListener, execute: Arc<dyn Execute>, shared: Arc<Shared>) {
+/// Serves the connections of a listener for ever.
+pub async fn listen(
+    listener: TcpListener,
+    lanes: Lanes,
+    execute: Arc<dyn Execute>,
+    shared: Arc<Shared>,
+) {
     let connections = Arc::clone(&shared.connections);
     let refusal = "-ERR max number of clients reached: {}\r\n";
-    listen::accept(listener, connections, refusal, |socket, address, id| {
+    listen::accept(listener, lanes, connections, refusal, |taken| {
+        let Taken { socket, address, id, lane } = taken;
         let (execute, clients) = (Arc::clone(&execute), Arc::clone(&shared.clients));
         async move {
             let local = socket.local_addr().unwrap_or(address);
             let client = Client::new(id, address, local);
             let conversation = Conversation::new(Arc::clone(&execute), &COMMANDS, clients, client);
-            connection::serve(socket, conversation, execute, Session::new(id, Role::Admin)).await;
+            let session = Session { lane, ..Session::new(id, Role::Admin) };
+            connection::serve(socket, conversation, execute, session).await;
         }
     })
     .await;
