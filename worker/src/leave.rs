@@ -129,6 +129,7 @@ mod tests {
             shards: 1,
             state: *state,
             since_ms: 0,
+            trouble: None,
             rev,
         };
         let row = |number, (isr, wanted): &(&[&str], &[&str])| PartitionRow {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::shards::Shards;
 use firn_client::maps::Maps;
 use firn_client::uplink::{Uplink, UplinkError};
 use firn_wire::ids::MapVersion;
@@ -164,10 +165,10 @@ impl Membership {
         }
     }
 
-    /// Beats until this run may not go on. `every` is None when it is still to register. `vouched` is told of each beat
-    /// that was answered when it was sent, lease clock.
-    pub(crate) async fn beat(&self, every: Option<Duration>, vouched: impl Fn(u64)) -> Expelled {
-        match self.try_beat(every, vouched).await {
+    /// Beats until this run may not go on. `every` is None when it is still to register. The shards are told of each beat
+    /// that was answered, and asked for their disks' trouble.
+    pub(crate) async fn beat(&self, every: Option<Duration>, shards: &Shards) -> Expelled {
+        match self.try_beat(every, shards).await {
             Err(expelled) => expelled,
             Ok(never) => match never {},
         }
@@ -176,7 +177,7 @@ impl Membership {
     async fn try_beat(
         &self,
         every: Option<Duration>,
-        vouched: impl Fn(u64),
+        shards: &Shards,
     ) -> Result<Infallible, Expelled> {
         let mut lost = every.is_none();
         let mut every = match every {
@@ -189,10 +190,11 @@ impl Membership {
                 () = self.hurry.notified() => {}
             }
             let sent = self.clock.now().lease_ms;
-            match self.uplink.heartbeat(&self.register.name, &self.heartbeat(false)).await {
+            let beat = Heartbeat { trouble: shards.disk_trouble(), ..self.heartbeat(false) };
+            match self.uplink.heartbeat(&self.register.name, &beat).await {
                 Ok(beaten) => {
                     self.note(beaten.version);
-                    vouched(sent);
+                    shards.vouched(sent);
                     lost = false;
                 }
                 Err(UplinkError::NoAnswer(text)) => {
@@ -213,7 +215,7 @@ impl Membership {
 
     fn heartbeat(&self, goodbye: bool) -> Heartbeat {
         let leaving = self.leaving.load(Ordering::Relaxed);
-        Heartbeat { incarnation: self.register.incarnation, goodbye, leaving }
+        Heartbeat { incarnation: self.register.incarnation, goodbye, leaving, trouble: None }
     }
 
     /// The last beat.

@@ -45,6 +45,7 @@ impl Registry {
             shards: asked.shards,
             state: WorkerState::Up,
             since_ms: now_ms,
+            trouble: None,
             rev,
         };
         match place {
@@ -70,7 +71,12 @@ impl Registry {
         self.beat(
             now_ms,
             &asked.name,
-            &Heartbeat { incarnation: asked.incarnation, goodbye: false, leaving: false },
+            &Heartbeat {
+                incarnation: asked.incarnation,
+                goodbye: false,
+                leaving: false,
+                trouble: None,
+            },
         )?;
         Ok(self.registered(false))
     }

@@ -64,7 +64,10 @@ impl Worker {
             Some(_) => {
                 let leaving = self.life == Life::Leaving;
                 self.membership.said_leaving = leaving;
-                Request::Beat(name, Heartbeat { incarnation, goodbye: false, leaving })
+                Request::Beat(
+                    name,
+                    Heartbeat { incarnation, goodbye: false, leaving, trouble: None },
+                )
             }
         };
         let sent = self.now(scene).lease_ms;
