@@ -21,6 +21,8 @@ pub struct ClusterBuilder {
     expect_workers: usize,
     with_uplink: bool,
     with_data: bool,
+    /// Where the folders of `--data` are; None: in the cluster's own.
+    data_in: Option<PathBuf>,
     environment: BTreeMap<String, String>,
 }
 
@@ -62,6 +64,13 @@ impl ClusterBuilder {
     pub fn data(mut self) -> Self {
         self.with_data = true;
         self
+    }
+
+    /// As [`ClusterBuilder::data`], in a folder that is there already: each may be a disk of its own, see [`data_folder`].
+    #[must_use]
+    pub fn data_in(mut self, folder: &Path) -> Self {
+        self.data_in = Some(folder.to_owned());
+        self.data()
     }
 
     /// Starts it and waits until every worker is ready.
@@ -123,6 +132,7 @@ impl Cluster {
             expect_workers: workers,
             with_uplink: true,
             with_data: false,
+            data_in: None,
             environment: BTreeMap::new(),
         }
     }
@@ -261,8 +271,13 @@ impl Cluster {
 
     /// The folder of a process with `--data`, which the process makes itself.
     pub fn data_folder(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.data"))
+        data_folder(self.builder.data_in.as_deref().unwrap_or(self.folder.path()), name)
     }
+}
+
+/// The folder of a process with `--data` among those of its cluster.
+pub fn data_folder(among: &Path, name: &str) -> PathBuf {
+    among.join(format!("{name}.data"))
 }
 
 impl Drop for Cluster {

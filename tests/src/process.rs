@@ -179,6 +179,13 @@ impl Process {
         signal_process(self.pid(), signal);
     }
 
+    /// Waits until it stands still after a STOP: a thread that is in the kernel, syncing a file say, does that first.
+    #[track_caller]
+    pub fn wait_stopped(&self) {
+        let what = format!("{} stands still", self.name());
+        wait_until(&what, DEADLINE, || usage::is_stopped(self.pid()).then_some(()));
+    }
+
     /// Ends it with SIGKILL. Nothing happens when it does not run.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

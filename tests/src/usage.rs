@@ -32,6 +32,26 @@ pub fn resident_bytes(pid: u32) -> u64 {
     kib.expect("VmRSS in kB, as proc(5) says") * 1024
 }
 
+/// Whether every thread of a process stands still after a SIGSTOP.
+///
+/// # Panics
+/// When there is no such process.
+#[track_caller]
+pub fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut threads = threads.unwrap_or_else(|error| panic!("there is no process {pid}: {error}"));
+    threads.all(|thread| {
+        let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+        // One that has ended meanwhile is looked for again.
+        stat.is_ok_and(|stat| state_of_stat(&stat) == Some('T'))
+    })
+}
+
+/// The state, the word after the name.
+fn state_of_stat(stat: &str) -> Option<char> {
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
 #[track_caller]
 fn read(pid: u32, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}"))
@@ -47,6 +67,7 @@ mod tests {
         let stat = "7 (a) S 1) S 1 7 7 0 -1 4194304 90 0 0 0 120 30 0 0 20 0 1 0 5 0 0";
         assert_eq!(ticks_of_stat(stat), Some(150));
         assert_eq!(ticks_of_stat("7 (a) S 1"), None);
+        assert_eq!(state_of_stat(stat), Some('S'));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! One who changes the map as fast as the uplink answers, and knows what it must be.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use firn_tests::Choices;
 use firn_tests::client::http;
+use firn_tests::{Choices, Http};
 use firn_wire::ids::MapVersion;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -133,4 +134,25 @@ async fn send(http: &Client, method: Method, url: String, body: Value) -> Option
     let response = request.send().await.ok()?;
     let status = response.status().as_u16();
     Some((status, response.json().await.ok()?))
+}
+
+/// Every table's and the setting's value, as an uplink has them.
+///
+/// # Panics
+/// When it does not say.
+pub(crate) fn there(uplink: SocketAddr) -> BTreeMap<Thing, u64> {
+    let mut http = Http::connect(uplink);
+    let mut ask = |path: &str| {
+        let answer = http.ask("GET", path, "", "");
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.json()
+    };
+    let (tables, settings) = (ask("/v1/tables"), ask("/v1/settings"));
+    let value = |row: &Value| {
+        let name = row["name"].as_str()?.to_owned();
+        Some((Thing::Table(name), row["policy"]["ttl_ms"].as_u64()?))
+    };
+    let tables = tables.as_array().expect("rows").iter().filter_map(value);
+    let setting = settings["replication"]["replace_after_ms"].as_u64();
+    tables.chain(setting.map(|ms| (Thing::Setting, ms))).collect()
 }

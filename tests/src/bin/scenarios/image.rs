@@ -1,5 +1,7 @@
 //! A disk whose power can be cut: a file system in an image, mounted over a loop device. What its files were not synced is
-//! not in the image yet, so a copy of the image is what a cut would leave, last writes torn and all. Needs root.
+//! not in the image yet, so a copy of the image is what a cut would leave. Needs root.
+//!
+//! It is a disk that has no cache of its own, and it is cut between two requests to it: what reached it stays.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,23 +9,28 @@ use std::process::Command;
 use tempfile::TempDir;
 
 const MEBIBYTES: u64 = 96;
+/// How often the system writes by itself, in seconds: never within a round. So nothing is kept by luck, and nothing is
+/// written while the image is copied.
+const COMMIT_S: u32 = 300;
 
 /// A mounted image.
 #[derive(Debug)]
 pub(crate) struct Image {
     folder: TempDir,
+    path: PathBuf,
     mounted: bool,
 }
 
 impl Image {
-    /// Makes and mounts one. An error says why this machine cannot.
-    pub(crate) fn new() -> Result<Self, String> {
+    /// Makes one and mounts it at a folder, which is made. An error says why this machine cannot.
+    pub(crate) fn mounted_at(path: PathBuf) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let mut image = Self { folder, mounted: false };
+        let mut image = Self { folder, path, mounted: false };
         let size = format!("{MEBIBYTES}M");
         run("truncate", &["-s".as_ref(), size.as_ref(), &image.file()])?;
-        run("mkfs.ext4", &["-q".as_ref(), &image.file()])?;
-        std::fs::create_dir(image.path()).map_err(|error| error.to_string())?;
+        let whole = "lazy_itable_init=0,lazy_journal_init=0";
+        run("mkfs.ext4", &["-q".as_ref(), "-E".as_ref(), whole.as_ref(), &image.file()])?;
+        std::fs::create_dir(&image.path).map_err(|error| error.to_string())?;
         image.mount()?;
         Ok(image)
     }
@@ -32,20 +39,20 @@ impl Image {
         self.folder.path().join("image")
     }
 
-    /// Where it is mounted.
-    pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("disk")
+    fn left(&self) -> PathBuf {
+        self.folder.path().join("left")
     }
 
     fn mount(&mut self) -> Result<(), String> {
-        run("mount", &["-o".as_ref(), "loop".as_ref(), &self.file(), &self.path()])?;
+        let options = format!("loop,commit={COMMIT_S}");
+        run("mount", &["-o".as_ref(), options.as_ref(), &self.file(), &self.path])?;
         self.mounted = true;
         Ok(())
     }
 
     fn unmount(&mut self) -> Result<(), String> {
         self.mounted = false;
-        run("umount", &[&self.path()])
+        run("umount", &[&self.path])
     }
 
     /// Keeps what a cut now would leave. Nobody may be writing.
@@ -53,8 +60,8 @@ impl Image {
     /// # Panics
     /// When it cannot be copied.
     pub(crate) fn cut(&self) {
-        let left = self.folder.path().join("left");
-        run("cp", &["--sparse=always".as_ref(), &self.file(), &left]).expect("the image is copied");
+        let copied = run("cp", &["--sparse=always".as_ref(), &self.file(), &self.left()]);
+        copied.expect("the image is copied");
     }
 
     /// The power is back: what the cut left is mounted. Nobody may use what was there.
@@ -63,8 +70,7 @@ impl Image {
     /// When it does not mount.
     pub(crate) fn power_up(&mut self) {
         self.unmount().expect("nobody uses it");
-        let left = self.folder.path().join("left");
-        std::fs::rename(left, self.file()).expect("it was cut before");
+        std::fs::rename(self.left(), self.file()).expect("it was cut before");
         self.mount().expect("a file system recovers");
     }
 }
@@ -72,7 +78,7 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         if self.mounted {
-            let _ = run("umount", &["--lazy".as_ref(), &self.path()]);
+            let _ = run("umount", &["--lazy".as_ref(), &self.path]);
         }
     }
 }

@@ -2,21 +2,26 @@
 //!
 //! Reading order: [`talk`] asks one worker, [`ledger`] knows what must be there, [`fill`] writes and reads all of it,
 //! [`load`] asks at a pace while things happen and [`tally`] counts what came of it, [`probe`] asks single partitions,
-//! [`flood`] writes as fast as it goes, [`changer`] changes the map, [`site`] is the cluster, [`watch`] and [`sockets`] look at it, [`spread`] and
-//! [`report`] say what was measured, [`scene`] is what most scenarios begin and end with. Then a file for each scenario.
+//! [`flood`] writes as fast as it goes, [`author`] numbers what it writes, [`changer`] changes the map, [`outage`] ends all
+//! processes and [`disks`] of [`image`]s have what was synced then, [`site`] is the cluster, [`watch`] looks at it,
+//! [`spread`] and [`report`] say what was measured, [`scene`] is what most scenarios begin and end with. Then a file for
+//! each scenario.
 //!
 //! A run ends with 0 when all was well, with 1 when something was lost or a request failed that must not, and with 3 when
 //! only a figure missed its goal. Short forms check what must be, not how long it took.
 
+mod author;
 mod changer;
 mod cost;
 mod crash;
+mod disks;
 mod failover;
 mod fill;
 mod flood;
 mod image;
 mod ledger;
 mod load;
+mod outage;
 mod probe;
 mod rejoin;
 mod report;
@@ -25,7 +30,6 @@ mod scene;
 mod sigstop;
 mod sigterm;
 mod site;
-mod sockets;
 mod spread;
 mod sticky;
 mod talk;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::changer::{Changer, Thing};
+use crate::changer::{self, Changer};
 use crate::report::{Goal, Report};
 use crate::spread::Spread;
 
@@ -124,7 +124,7 @@ impl Seen {
 
     /// Looks whether what was answered is there.
     fn compare(&mut self, site: &Site, changers: &mut [Changer]) {
-        let there = site.there();
+        let there = changer::there(site.uplink.http());
         self.lost.extend(changers.iter_mut().flat_map(|changer| changer.missing(&there)));
         let version = site.version();
         if let Some((last, what)) = self.issued.last_key_value()
@@ -211,19 +211,6 @@ impl Site {
 
     fn version(&self) -> MapVersion {
         version(&self.ask("GET", "/v1/cluster", ""))
-    }
-
-    /// Every table's and the setting's value.
-    fn there(&self) -> BTreeMap<Thing, u64> {
-        let tables = self.ask("GET", "/v1/tables", "");
-        let value = |row: &Value| {
-            let name = row["name"].as_str()?.to_owned();
-            Some((Thing::Table(name), row["policy"]["ttl_ms"].as_u64()?))
-        };
-        let tables = tables.as_array().expect("rows").iter().filter_map(value);
-        let settings = self.ask("GET", "/v1/settings", "");
-        let setting = settings["replication"]["replace_after_ms"].as_u64();
-        tables.chain(setting.map(|ms| (Thing::Setting, ms))).collect()
     }
 }
 
