@@ -5,13 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use firn_tests::sockets::Received;
 use firn_tests::{Cluster, wait_until};
 
 use crate::load::Pace;
 use crate::report::Goal;
 use crate::scene::Scene;
 use crate::site::WHOLE_PATIENCE;
-use crate::sockets::Received;
 use crate::spread::Spread;
 use crate::watch::Watch;
 

@@ -22,7 +22,7 @@ fn read(line: &str) -> Option<(String, u64)> {
 
 /// Counts what arrives at a listener from a moment on. What a connection that ended brought since the last look is missed.
 #[derive(Debug)]
-pub(crate) struct Received {
+pub struct Received {
     listener: SocketAddr,
     last: BTreeMap<String, u64>,
     bytes: u64,
@@ -30,12 +30,12 @@ pub(crate) struct Received {
 
 impl Received {
     /// From now on.
-    pub(crate) fn at(listener: SocketAddr) -> Self {
+    pub fn at(listener: SocketAddr) -> Self {
         Self { listener, last: received(listener), bytes: 0 }
     }
 
     /// Looks again and gives the bytes that have arrived since the beginning.
-    pub(crate) fn look(&mut self) -> u64 {
+    pub fn look(&mut self) -> u64 {
         let now = received(self.listener);
         for (peer, bytes) in &now {
             self.bytes += bytes - self.last.get(peer).copied().unwrap_or(0).min(*bytes);
