@@ -1,12 +1,13 @@
 //! What a worker keeps on disk of what it holds.
 //!
 //! Each shard has a log in files of its own ([`segment`]), written by a thread of its own ([`writer`]) from what the shard
-//! hands out, so that no request waits for a disk unless its table says so. Which files count is in a small database
-//! ([`manifest`]). At the start all are read back ([`load`]), whatever number of shards wrote them.
+//! hands out, and synced in a [`rhythm`], so that no request waits for a disk unless its table says so. Which files count
+//! is in a small database ([`manifest`]). At the start all are read back ([`load`]), whatever number of shards wrote them.
 
 mod bell;
 mod load;
 mod manifest;
+mod rhythm;
 mod segment;
 mod synced;
 mod writer;

@@ -13,6 +13,7 @@ use firn_store::disk::{Filled, Mark, Urgency};
 
 use super::load::bytes_before;
 use super::manifest::Manifest;
+use super::rhythm::Rhythm;
 use super::segment::{Place, Segment, remove_generation};
 use super::{DiskError, failed};
 use crate::shards::Shards;
@@ -21,8 +22,6 @@ use crate::shards::Shards;
 const GATHER: Duration = Duration::from_millis(20);
 /// The same while a snapshot is written: with [`ENTRIES_BYTES`] this is its pace.
 const GATHER_SNAPSHOT: Duration = Duration::from_millis(32);
-/// How long what is written may not be on the disk itself: `everysec` promises a second.
-const SYNC_EVERY: Duration = Duration::from_millis(800);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait when nothing can be done although there is something to do.
@@ -61,9 +60,9 @@ pub(super) struct Writer {
     backlog: Option<Filled>,
     /// For what is written next.
     memory: Vec<u8>,
-    /// What is written and not synced, and when the last sync was.
+    /// What is written and not synced.
     unsynced: Option<Mark>,
-    synced_at: Instant,
+    rhythm: Rhythm,
 }
 
 /// How much there was to be written.
@@ -109,7 +108,7 @@ impl Writer {
             backlog: None,
             memory: Vec::new(),
             unsynced: None,
-            synced_at: Instant::now(),
+            rhythm: Rhythm::new(Instant::now()),
         };
         if first == 0 {
             // Another number of shards wrote before, or nobody: this generation counts once it has everything.
@@ -160,9 +159,9 @@ impl Writer {
         match found {
             Found::Much => {}
             Found::Nothing => {
-                let patience = self.unsynced.map_or(Duration::from_secs(3_600), |_| {
-                    SYNC_EVERY.saturating_sub(self.synced_at.elapsed())
-                });
+                let patience = self
+                    .unsynced
+                    .map_or(Duration::from_secs(3_600), |_| self.rhythm.left(Instant::now()));
                 bells.wait(self.shard, Urgency::Soon, patience);
                 bells.wait(self.shard, Urgency::Now, GATHER);
             }
@@ -182,7 +181,7 @@ impl Writer {
             }),
         };
         let Some(filled) = filled else {
-            self.sync_if(is_over || self.synced_at.elapsed() >= SYNC_EVERY)?;
+            self.sync_if(is_over || self.is_sync_due())?;
             self.renew_if_due()?;
             let waits = self.shards.turn(self.shard, |shard, _| shard.disk_urgency());
             if waits > Urgency::None && !is_over {
@@ -198,7 +197,7 @@ impl Writer {
         if let Some(renewal) = &mut self.renewal {
             renewal.bytes += filled.snapshots as u64;
         }
-        self.sync_if(filled.hurry || self.synced_at.elapsed() >= SYNC_EVERY)?;
+        self.sync_if(filled.hurry || self.is_sync_due())?;
         self.renew_if_due()?;
         let records = filled.bytes.len() - filled.snapshots;
         let found = match filled.snapshots {
@@ -231,8 +230,13 @@ impl Writer {
         Some(filled)
     }
 
+    fn is_sync_due(&self) -> bool {
+        self.rhythm.left(Instant::now()).is_zero()
+    }
+
     fn sync_if(&mut self, is_due: bool) -> Result<(), Trouble> {
         let Some(mark) = self.unsynced.filter(|_| is_due) else { return Ok(()) };
+        let begun = Instant::now();
         if let Err(error) = self.segment.sync() {
             let trouble = format!("syncing {} failed: {error}", self.segment.path.display());
             // The system may have dropped what it could not write, and will not say so again.
@@ -243,7 +247,8 @@ impl Writer {
             self.renew_from(self.segment.number);
             return Err(trouble);
         }
-        (self.unsynced, self.synced_at) = (None, Instant::now());
+        self.rhythm.synced(begun, Instant::now());
+        self.unsynced = None;
         self.shards.turn(self.shard, |shard, _| shard.disk_synced(mark));
         self.shards.synced().tell(self.shard, mark);
         self.end_renewal(mark)
