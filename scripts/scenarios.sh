@@ -30,6 +30,8 @@ cost
 crash
 crash --durability always
 crash --durability always --power
+crash --durability always --power --workers 3 --rounds 40
+crash --power --workers 3 --rounds 40
 crash --workers 3 --rounds 40
 ALL
 exit "$worst"

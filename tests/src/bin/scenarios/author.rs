@@ -10,8 +10,8 @@ use crate::talk::{self, Talk, Told};
 const KEYS: usize = 50;
 /// Requests that are sent at once.
 const PIPELINE: usize = 8;
-/// For how long it is known when a number was acknowledged.
-const KNOWN: Duration = Duration::from_secs(2);
+/// For how long it is known when a number was acknowledged: longer than it may be gone.
+const KNOWN: Duration = Duration::from_secs(4);
 
 /// One key.
 #[derive(Debug, Default)]
