@@ -25,12 +25,12 @@ impl<H> Shard<H> {
         self.terms = map.settings.replication;
         self.setup.copying.set_rate(self.terms.copy_bytes_per_second);
         let (number, shards) = (usize::from(self.setup.number), self.setup.shards);
+        self.read_durability(map);
         let rows = map.partitions.iter().filter(|row| news.has(row));
         for row in rows.filter(|row| shard_of(row.id, shards) == number) {
             self.adopt_row(now, map, row);
         }
         self.drop_tables(now, map);
-        self.read_durability(map);
         if self.peers.count() > 2 * map.workers.len() + PEERS_SPARE {
             self.forget_peers(map);
         }
@@ -200,8 +200,13 @@ impl<H> Shard<H> {
     }
 
     /// The record that begins a reign. It states anew what is here and in no record.
+    ///
+    /// Where a table is `always` on disk it waits for the disks: what was written last in the reign before may be on none of
+    /// them, and once this reign serves it is shown. From then on copies that join wait for theirs, too.
     fn write_start(&mut self, at: usize, now: Now) {
         self.journal.begin(true);
+        let disk = self.is_lasting(self.replicas[at].row.id.group);
+        self.journal.wait(Waits { copies: disk, disk });
         self.journal.effect(&Effect::Start);
         self.replicas[at].partition.next_version();
         self.restate(at);

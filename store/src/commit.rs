@@ -60,8 +60,9 @@ impl<H> Shard<H> {
         let waits = self.journal.waits();
         let (marks, flushed) = self.journal.take_marks();
         replica.partition.clock = replica.partition.clock.max(clock);
-        let disk = if waits.disk { self.hurried_mark() } else { None };
-        if disk.is_some() {
+        let awaits = waits.disk && self.keeps(Rule::DiskAwaited);
+        let disk = if awaits { self.hurried_mark() } else { None };
+        if waits.disk {
             self.durable_end = end;
         }
         if let Some(lead) = self.replicas[at].lead_mut() {

@@ -28,6 +28,7 @@ use super::follower::Place;
 use super::log::Position;
 use super::once::Remembered;
 use super::replica::Replica;
+use super::rules::Rule;
 use super::shard::Shard;
 
 /// Bytes before a frame's body.
@@ -76,7 +77,7 @@ pub enum Item<'a> {
         #[serde(with = "serde_bytes")]
         tokens: &'a [u8],
     },
-    /// The partition is not here any more.
+    /// The partition is not here any more, or is copied anew: what came before of it does not count.
     Gone {
         /// Which.
         partition: PartitionId,
@@ -165,6 +166,8 @@ pub(crate) struct Disk {
     /// Records before it have been handed out.
     pub(crate) sent: Position,
     gone: Vec<PartitionId>,
+    /// Those that were handed out and may not be on disk.
+    gone_handed: Vec<PartitionId>,
     /// Partitions that are to be written, since what is on disk does not lead to what they are.
     wanted: VecDeque<(u64, PartitionId)>,
     /// Partitions that are to be written so that what was before can go.
@@ -181,6 +184,8 @@ pub(crate) struct Disk {
     pub(crate) trouble: Option<Arc<str>>,
     /// Tables of which nothing is kept, each with its group.
     volatile: Vec<(GroupId, TableId)>,
+    /// Groups with a table that is `always` on disk.
+    lasting: Vec<GroupId>,
 }
 
 impl Disk {
@@ -279,7 +284,7 @@ impl<H> Shard<H> {
         }
     }
 
-    /// A partition is not here any more.
+    /// What the disk has of a partition is nothing to go on from any more.
     pub(crate) fn note_gone(&mut self, id: PartitionId) {
         if let Some(disk) = &mut self.disk {
             disk.drop_from_queue(id);
@@ -291,9 +296,13 @@ impl<H> Shard<H> {
     /// to be kept any more, or lacks what now is.
     pub(crate) fn read_durability(&mut self, map: &MapIndex) {
         let Some(disk) = &mut self.disk else { return };
-        let rows = map.tables.iter();
-        let volatile = rows.filter(|row| row.policy.durability_or_default() == Durability::None);
-        let now: Vec<_> = volatile.map(|row| (row.group, row.id)).collect();
+        let of = |durability| {
+            let rows = map.tables.iter();
+            rows.filter(move |row| row.policy.durability_or_default() == durability)
+        };
+        disk.lasting = of(Durability::Always).map(|row| row.group).collect();
+        disk.lasting.dedup();
+        let now: Vec<_> = of(Durability::None).map(|row| (row.group, row.id)).collect();
         let before = std::mem::replace(&mut disk.volatile, now.clone());
         let came = now.iter().filter(|table| !before.contains(table));
         let changed = came.chain(before.iter().filter(|table| !now.contains(table)));
@@ -304,6 +313,12 @@ impl<H> Shard<H> {
         for id in self.whole_partitions().into_iter().filter(|id| groups.contains(&id.group)) {
             self.want_snapshot(self.places[&id]);
         }
+    }
+
+    /// Whether a reign in a group starts on the disks.
+    pub(crate) fn is_lasting(&self, group: GroupId) -> bool {
+        let disk = self.disk.as_ref().filter(|_| self.keeps(Rule::StartOnDisks));
+        disk.is_some_and(|disk| disk.lasting.contains(&group))
     }
 
     /// Whether the disk lacks some tables of a partition.
@@ -348,8 +363,9 @@ impl<H> Shard<H> {
 
     /// What must be on disk for all that is here now.
     pub fn disk_mark(&self) -> Option<Mark> {
-        let disk = self.disk.as_ref()?;
-        Some(Mark { records: self.log.end(), snapshots: disk.asked, renewals: 0 })
+        let asked = self.disk.as_ref()?.asked;
+        let snapshots = if self.keeps(Rule::SnapshotsAwaited) { asked } else { 0 };
+        Some(Mark { records: self.log.end(), snapshots, renewals: 0 })
     }
 
     /// Somebody waits until everything is on disk.
@@ -363,6 +379,7 @@ impl<H> Shard<H> {
     pub fn disk_synced(&mut self, mark: Mark) {
         if let Some(disk) = &mut self.disk {
             disk.synced = mark;
+            disk.gone_handed.clear();
             self.advance_all();
         }
     }
@@ -375,6 +392,7 @@ impl<H> Shard<H> {
         ids.into_iter().for_each(|id| disk.renew(id));
         disk.renewals += 1;
         let (snapshots, renewals) = (disk.asked, disk.renewals);
+        let renewals = if self.keeps(Rule::RenewalsWhole) { renewals } else { 0 };
         Some(Mark { records: Position::default(), snapshots, renewals })
     }
 
@@ -389,6 +407,7 @@ impl<H> Shard<H> {
         let (end, ids) = (self.log.end(), self.whole_partitions());
         if let Some(disk) = &mut self.disk {
             ids.into_iter().for_each(|id| disk.want(id));
+            disk.gone.append(&mut disk.gone_handed);
             disk.sent = end;
             disk.lost = Some((disk.synced.records, disk.asked));
         }
@@ -407,6 +426,7 @@ impl<H> Shard<H> {
         let disk = self.disk.as_mut()?;
         for partition in std::mem::take(&mut disk.gone) {
             item(&mut out, &Item::Gone { partition });
+            disk.gone_handed.push(partition);
         }
         self.fill_records(records_max, &mut out);
         let records = out.len();

@@ -86,7 +86,8 @@ impl Journal {
         self.wait(waits);
     }
 
-    fn wait(&mut self, waits: Waits) {
+    /// Has the step wait for these, whatever it does.
+    pub(crate) fn wait(&mut self, waits: Waits) {
         self.waits.copies |= waits.copies;
         self.waits.disk |= waits.disk;
     }

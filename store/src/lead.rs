@@ -59,7 +59,7 @@ pub(crate) struct Written {
 pub(crate) struct Lead<H> {
     /// Since when, lease clock.
     pub(crate) since: u64,
-    /// Whether the start of the reign is committed.
+    /// Whether the start of the reign is committed, and all before it that has to be on disk.
     pub(crate) started: bool,
     /// The end of the record that starts the reign; None: there is no log.
     pub(crate) start: Option<Position>,
@@ -165,7 +165,8 @@ impl<H> Lead<H> {
             }
             pending.holds.drain(|token| fates.push((token, Fate::Committed)));
         }
-        if self.start.is_none_or(|start| start <= position) {
+        let is_pending = |start| self.pending.front().is_some_and(|oldest| oldest.start < start);
+        if self.start.is_none_or(|start| start <= position && !is_pending(start)) {
             self.started = true;
         }
     }

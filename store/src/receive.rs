@@ -373,12 +373,19 @@ impl<H> Shard<H> {
         replica.mended.clear();
         // Steps that are undone may be done again; the primary's tokens come with the last entries.
         replica.partition.once = Default::default();
-        self.forgo_snapshot(at);
+        let id = replica.row.id;
+        // Records that follow on the primary's would be read as if they followed on what was here.
+        if self.keeps(Rule::CopiedAnewForgotten) {
+            self.note_gone(id);
+        } else {
+            self.forgo_snapshot(at);
+        }
     }
 
     /// Forgets the records after a number; the entries they changed are mended.
     fn cut(&mut self, at: usize, sequence: u64) {
-        if self.replicas[at].partition.order.sequence > sequence {
+        let undoes = self.replicas[at].partition.order.sequence > sequence;
+        if undoes && self.keeps(Rule::UndoneWrittenAnew) {
             self.want_snapshot(at);
         }
         let order = &mut self.replicas[at].partition.order;

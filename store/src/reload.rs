@@ -13,6 +13,7 @@ use firn_wire::replica::decode;
 
 use super::chunk::Range;
 use super::disk::{FRAME_HEAD_BYTES, ITEM, Item, RECORDS};
+use super::rules::{Rule, Rules};
 use super::shard::Shard;
 use super::time::Now;
 
@@ -113,6 +114,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Reload {
     plan: Plan,
+    rules: Rules,
     frames: u64,
     /// Partitions of which a snapshot is being applied.
     open: HashSet<PartitionId>,
@@ -122,8 +124,8 @@ pub struct Reload {
 
 impl Reload {
     /// Begins to apply the log that was planned.
-    pub fn new(plan: Plan) -> Self {
-        Self { plan, frames: 0, open: HashSet::new(), ended: HashSet::new() }
+    pub fn new(plan: Plan, rules: Rules) -> Self {
+        Self { plan, rules, frames: 0, open: HashSet::new(), ended: HashSet::new() }
     }
 
     /// Applies the next frame to whichever shard it concerns; `with` gives one by its number.
@@ -147,7 +149,8 @@ impl Reload {
         let item = item(body)?;
         let (partition, is_wanted) = match &item {
             Item::Begin { partition, .. } => {
-                let is_whole = self.plan.whole.contains(&self.frames);
+                let is_whole = self.plan.whole.contains(&self.frames)
+                    || !self.rules.keep(Rule::WholeSnapshotsRead);
                 if is_whole {
                     self.open.insert(*partition);
                     self.ended.remove(partition);
@@ -190,6 +193,7 @@ impl<H> Shard<H> {
                 && !ended.contains(&id)
                 && let Some(at) = self.place(id)
                 && !self.reload_record(at, &record)?
+                && self.keeps(Rule::GapsEndReading)
             {
                 ended.insert(id);
             }

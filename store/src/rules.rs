@@ -46,11 +46,29 @@ pub enum Rule {
     ClockMovesOn,
     /// After a stall of its own a worker listens before it judges others.
     StallListens,
+    /// A write to a table that is `always` on disk is committed when it is on the primary's.
+    DiskAwaited,
+    /// And when its copies have it on theirs.
+    CopyDisksAwaited,
+    /// What is on disk counts when the snapshots it follows on are there too.
+    SnapshotsAwaited,
+    /// What was before a renewal goes when all of it is on disk.
+    RenewalsWhole,
+    /// A copy that has undone records writes the partition anew.
+    UndoneWrittenAnew,
+    /// What is read of a partition ends with the first record that does not follow on.
+    GapsEndReading,
+    /// A snapshot without its end is not read.
+    WholeSnapshotsRead,
+    /// Where a table is `always` on disk a reign has started when its first record is on the disks.
+    StartOnDisks,
+    /// What is on disk of a partition that is copied anew does not count any more.
+    CopiedAnewForgotten,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 30] = [
         Self::OldReignRefused,
         Self::DivergenceUndone,
         Self::AddedMembersCount,
@@ -72,6 +90,15 @@ impl Rule {
         Self::RowsSettle,
         Self::ClockMovesOn,
         Self::StallListens,
+        Self::DiskAwaited,
+        Self::CopyDisksAwaited,
+        Self::SnapshotsAwaited,
+        Self::RenewalsWhole,
+        Self::UndoneWrittenAnew,
+        Self::GapsEndReading,
+        Self::WholeSnapshotsRead,
+        Self::StartOnDisks,
+        Self::CopiedAnewForgotten,
     ];
 }
 

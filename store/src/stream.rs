@@ -115,6 +115,7 @@ impl<H> Shard<H> {
         // Whoever is told of old records too may be told of any.
         let has_durable = self.durable_end > Position::default();
         let durable = has_durable && (restless || link.sent < self.durable_end);
+        let durable = durable && self.keeps(Rule::CopyDisksAwaited);
         let mut draft = Draft { parts: Vec::new(), bytes: 0, bytes_max };
         if restless {
             for at in 0..self.replicas.len() {

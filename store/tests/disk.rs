@@ -236,7 +236,7 @@ fn reload(disk: &[u8], count: u16) -> (usize, Vec<Shard<()>>, u64) {
     }
     let records = plan.records();
     let mut shards: Vec<_> = (0..count).map(|number| shard(number, count)).collect();
-    let (mut reload, mut at) = (Reload::new(plan), 0);
+    let (mut reload, mut at) = (Reload::new(plan, Rules::all()), 0);
     while at < good {
         let (kind, body, length) =
             frame(&disk[at..]).expect("it is well made").expect("it was read before");
@@ -274,7 +274,7 @@ proptest! {
         let _ = frame(&bytes);
         for kind in 0..4 {
             let _ = Plan::default().note(kind, &bytes);
-            let _ = Reload::new(Plan::default()).apply(kind, &bytes, 1, |_, act| act(&mut shard(0, 1)));
+            let _ = Reload::new(Plan::default(), Rules::all()).apply(kind, &bytes, 1, |_, act| act(&mut shard(0, 1)));
         }
     }
 }

@@ -39,6 +39,7 @@ use firn_wire::registry::{
     Registered, TableMade, Verdict,
 };
 
+pub use claims::ClaimRule;
 pub use history::{Ahead, History};
 pub use movement::Progress;
 pub use refusal::{Refusal, RefusalKind};
@@ -166,6 +167,12 @@ impl Registry {
         };
         registry.note_missed();
         registry
+    }
+
+    /// The same without a rule of claims: for a simulation that shows what the rule is for.
+    pub fn without(mut self, rule: ClaimRule) -> Self {
+        self.claims.without = Some(rule);
+        self
     }
 
     /// One event at `now_ms` (Unix milliseconds that never go back). When the map's version has grown after it, the state

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firn_store::reload::{Damage, Plan, Reload, frame};
+use firn_store::rules::Rules;
 use firn_wire::ids::PartitionId;
 use firn_wire::map::shard_of;
 
@@ -147,12 +148,21 @@ impl Log {
             let is_last = self.numbers.last() == Some(number);
             self.check(*number, is_last, &mut plan, progress)?;
         }
+        self.sync_last()?;
         progress.records.fetch_add(plan.records(), Ordering::Relaxed);
-        let mut reload = Reload::new(plan);
+        let mut reload = Reload::new(plan, Rules::all());
         for number in &self.numbers {
             self.apply(*number, shards, &mut reload, progress)?;
         }
         Ok(reload.ended().collect())
+    }
+
+    /// What a killed process wrote last may be in the system's memory only. Once it is read others count on it, and what is
+    /// written from now on follows on it in another file: so it is to stay when the power goes.
+    fn sync_last(&self) -> Result<(), DiskError> {
+        let Some(last) = self.numbers.last() else { return Ok(()) };
+        let path = self.place.path(*last);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(failed(&path))
     }
 
     fn check(
