@@ -4,6 +4,7 @@
 #
 #   scripts/sim.sh [SEEDS] [more flags: --help]      so many seeds from 0 on, 2,000 by default
 #   scripts/sim.sh --seeds 4294967296..4294969296    seeds from 2^32 on also lose the uplink's store
+#   scripts/sim.sh --seeds 8589934592..8589936592    seeds from 2^33 on have disks: kills and power cuts, also of all at once
 #   scripts/sim.sh --seed N [--trace]                one seed again
 #   scripts/sim.sh --mutations                       for each rule of the protocol a seed that fails without it
 #

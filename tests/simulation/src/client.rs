@@ -332,7 +332,13 @@ fn counter_action(scene: &mut Scene) -> Action {
 
 /// Whether a failure says that nothing was applied, for reasons that pass.
 fn is_passing(failure: &Failure<'_>) -> bool {
-    matches!(failure, Failure::TooFewCopies { .. } | Failure::LogFull(_) | Failure::TooMuch(_))
+    matches!(
+        failure,
+        Failure::TooFewCopies { .. }
+            | Failure::LogFull(_)
+            | Failure::TooMuch(_)
+            | Failure::DiskFailed(_)
+    )
 }
 
 /// A question for a reader of the trace.

@@ -6,7 +6,7 @@
 //! - Support: nobody follows a new primary while a grant of its own to an earlier one may live, unless that one has let
 //!   the partition go.
 //! - Stall: who has just stood still seeks to lead nothing before it has listened.
-//! - Time: a partition's time does not go back, whoever leads it.
+//! - Time: a partition's time does not go back, whoever leads it, but where all who had it have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,16 @@ impl Contract {
     /// A worker stands still.
     pub(crate) fn stops(&mut self, run: Run, at: Moment) {
         self.stopped.insert(run, at);
+    }
+
+    /// All who had a partition have ended: its time is what its next primary finds on disk, or makes of its clock.
+    pub(crate) fn restarts(&mut self, partition: PartitionId) {
+        self.times.remove(&partition);
+    }
+
+    /// Since when a worker stands still; None: it does not.
+    pub(crate) fn stopped_since(&self, run: Run) -> Option<Moment> {
+        self.stopped.get(&run).copied()
     }
 
     /// It goes on; `beacon_ms`: how often workers are to hear of each other, in milliseconds.

@@ -32,6 +32,8 @@ pub enum Alarm {
     Redial(WorkerId, Purpose),
     /// The uplink has had long enough to answer the request of this number.
     GiveUp(u64),
+    /// A shard's disk has come to the end of what it was doing; the last such alarm counts, by its number.
+    Disk(usize, u64),
 }
 
 /// What a client does by itself.

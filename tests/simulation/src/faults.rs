@@ -2,6 +2,7 @@
 
 use firn_wire::ids::MapVersion;
 
+use crate::drive::Ending;
 use crate::event::{Event, Mend, Slot};
 use crate::network::Place;
 use crate::scene::slot_of;
@@ -34,10 +35,22 @@ pub enum Kind {
     Leave,
     /// A worker is added.
     Join,
+    /// The power goes at a machine; a new process starts after a while, with what is left on its disk.
+    PowerCut,
+    /// All workers' processes end, perhaps the uplink's too, and new ones start after a while.
+    KillAll,
+    /// The power goes at all machines of workers, and perhaps the uplink ends too.
+    PowerCutAll,
+    /// A worker's next sync fails.
+    FailSync,
 }
 
 impl Kind {
-    /// All of them but those that only some seeds have (`scenario::UPLINK_LOST_FROM`).
+    /// Those that only worlds with disks have.
+    pub const OF_DISKS: [Self; 4] =
+        [Self::PowerCut, Self::KillAll, Self::PowerCutAll, Self::FailSync];
+
+    /// All of them but those that only some seeds have (`scenario::UPLINK_LOST_FROM`, `scenario::DISKS_FROM`).
     pub const ALL: [Self; 11] = [
         Self::Break,
         Self::CutOneWay,
@@ -66,6 +79,10 @@ impl Kind {
             Self::Jump => "jumps of a clock",
             Self::Leave => "leaves",
             Self::Join => "joins",
+            Self::PowerCut => "power cuts",
+            Self::KillAll => "ends of all processes",
+            Self::PowerCutAll => "power cuts everywhere",
+            Self::FailSync => "failed syncs",
         }
     }
 }
@@ -76,7 +93,9 @@ impl World {
         let gap_ms = self.scenario.fault_gap_ms.max(1);
         let next = self.scene.now.plus_ms(self.scene.random.between(1, gap_ms));
         self.scene.queue.put(next, Event::Fault);
-        if self.scenario.kinds.is_empty() {
+        // A cluster with disks that has never had a map has nothing on them.
+        let is_early = self.scenario.keeps.is_some() && self.uplink.map().is_none();
+        if self.scenario.kinds.is_empty() || is_early {
             return;
         }
         let kind = *self.scene.random.pick(&self.scenario.kinds);
@@ -101,6 +120,10 @@ impl World {
             Kind::Jump => self.jump(),
             Kind::Leave => self.leave(),
             Kind::Join => self.join(),
+            Kind::PowerCut => self.cut_power(),
+            Kind::KillAll => self.end_all(Ending::Kill),
+            Kind::PowerCutAll => self.end_all(Ending::PowerCut),
+            Kind::FailSync => self.fail_sync(),
         }
     }
 
@@ -114,7 +137,7 @@ impl World {
         true
     }
 
-    fn mend_later(&mut self, mend: Mend) {
+    pub(crate) fn mend_later(&mut self, mend: Mend) {
         let ms = self.scene.random.between(1, self.scenario.fault_ms.max(2));
         self.scene.queue.put(self.scene.now.plus_ms(ms), Event::Mend(mend));
     }
@@ -126,7 +149,7 @@ impl World {
         }
     }
 
-    fn some_slot(&mut self) -> Slot {
+    pub(crate) fn some_slot(&mut self) -> Slot {
         self.scene.random.below(self.seats.len() as u64) as Slot
     }
 
@@ -180,10 +203,11 @@ impl World {
     fn crash_some(&mut self) -> bool {
         let slot = self.some_slot();
         let is_there = !matches!(self.seats[slot], Seat::Empty);
-        if !is_there || !self.scenario.loses && self.is_needed(slot) {
+        let may_go = self.scenario.loses || self.scenario.keeps.is_some();
+        if !is_there || !may_go && self.is_needed(slot) {
             return false;
         }
-        self.end(slot);
+        self.end(slot, Ending::Kill);
         self.mend_later(Mend::Start(slot));
         true
     }
@@ -207,7 +231,7 @@ impl World {
         })
     }
 
-    fn crash_uplink(&mut self) -> bool {
+    pub(crate) fn crash_uplink(&mut self) -> bool {
         if !self.uplink.is_up() {
             return false;
         }

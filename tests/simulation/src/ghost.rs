@@ -8,21 +8,36 @@
 //! - I5: who would serve a partition lacks nothing that was shown.
 //! - I9: nobody is proposed as in sync before the reign's start is committed.
 //!
+//! In a world with disks these hold over restarts, also of all workers at once. Under `always` nothing that was shown may be
+//! gone. Under `everysec` what was shown may be gone when all who were in sync have ended, and only if it was shown less than
+//! a second before the last of them lost its power, or a tenth of one before it was killed.
+//!
 //! I7 and I8 are the store's own assertions. I11 is of watchers, which there are none of yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firn_store::view::{Part, View};
-use firn_wire::ids::{Epoch, MapVersion, PartitionId, WorkerId};
-use firn_wire::map::{Map, PartitionRow};
+use firn_wire::ids::{Epoch, MapVersion, PartitionId, Version, WorkerId};
+use firn_wire::map::{Durability, Map, PartitionRow};
 use firn_wire::registry::Proposal;
 use firn_wire::replica::History;
 
 use crate::clock::Moment;
 use crate::contract::Contract;
+use crate::drive::Ending;
 use crate::event::Run;
 use crate::worker::Shown;
+
+/// How long what is acknowledged under `everysec` may not be written, and not be synced, in microseconds: a tenth of a second
+/// and a second, by a clock that is a tenth slow.
+const WRITTEN_US: u64 = 100_000 * 10 / 9;
+const SYNCED_US: u64 = 1_000_000 * 10 / 9;
+
+/// Whether a row was given to one of those who were in sync and have all ended.
+fn is_claimed(old: &PartitionRow, new: &PartitionRow) -> bool {
+    new.epoch > old.epoch && new.primary.as_ref().is_some_and(|primary| !old.has_in_sync(primary))
+}
 
 /// How far a worker has come with a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +59,16 @@ impl Standing {
 pub struct Ghost {
     /// Whether copies may all be lost at once, so that I3 and I5 cannot be asked for.
     loses: bool,
+    /// What a restart leaves of what was shown, in a world with disks.
+    keeps: Option<Durability>,
+    /// Until when what was shown is on the disk of a run that has ended.
+    kept_until: BTreeMap<Run, Moment>,
+    /// When what was shown, in order; only where it may be forgotten.
+    shown_at: BTreeMap<PartitionId, Vec<(Moment, Version)>>,
+    /// When a client was last answered anything.
+    answered_at: BTreeMap<PartitionId, Moment>,
+    /// Partitions of which something that was shown may be forgotten.
+    pub forgotten: BTreeSet<PartitionId>,
     version: MapVersion,
     rows: BTreeMap<PartitionId, Arc<PartitionRow>>,
     leaders: BTreeMap<(PartitionId, Epoch), WorkerId>,
@@ -64,8 +89,8 @@ pub struct Ghost {
 
 impl Ghost {
     /// A ghost that has seen nothing.
-    pub fn new(loses: bool) -> Self {
-        Self { loses, ..Self::default() }
+    pub fn new(loses: bool, keeps: Option<Durability>) -> Self {
+        Self { loses, keeps, ..Self::default() }
     }
 
     fn breaks(&mut self, invariant: &str, what: String) {
@@ -78,7 +103,14 @@ impl Ghost {
     }
 
     /// A run of a worker has ended: its memory is gone.
-    pub fn ends(&mut self, run: Run) {
+    pub fn ends(&mut self, run: Run, now: Moment, ending: Ending) {
+        // What stood still wrote nothing more, and showed nothing more.
+        let last = self.contract.stopped_since(run).unwrap_or(now);
+        let promise_us = match ending {
+            Ending::Kill => WRITTEN_US,
+            Ending::PowerCut => SYNCED_US,
+        };
+        self.kept_until.insert(run, Moment(last.0.saturating_sub(promise_us)));
         self.living.remove(&run);
         self.standings.retain(|(_, of), _| *of != run);
     }
@@ -119,12 +151,38 @@ impl Ghost {
             if let Some(primary) = &row.primary {
                 self.leads(row.id, row.epoch, primary.clone());
             }
+            if let Some(old) = old.as_ref().filter(|old| is_claimed(old, row)) {
+                self.contract.restarts(row.id);
+                self.forget(row.id, &old.isr);
+            }
             if old.is_none_or(|old| old.rev < row.rev) {
                 reigns += 1;
                 self.check_members(row.id);
             }
         }
         reigns
+    }
+
+    /// All who were in sync have ended: under `everysec`, what was shown later than any of them had it on disk may be gone.
+    fn forget(&mut self, partition: PartitionId, isr: &[WorkerId]) {
+        if self.keeps != Some(Durability::Everysec) {
+            return;
+        }
+        let until = |id: &WorkerId| self.kept_until.get(&id.incarnation.0).copied();
+        let all: Option<Vec<Moment>> = isr.iter().map(until).collect();
+        let Some(until) = all.and_then(|all| all.into_iter().max()) else { return };
+        if self.answered_at.get(&partition).is_none_or(|at| *at <= until) {
+            return;
+        }
+        self.forgotten.insert(partition);
+        let shown = self.shown_at.entry(partition).or_default();
+        shown.retain(|(at, _)| *at <= until);
+        let mut newest = BTreeMap::new();
+        for (_, version) in shown {
+            let newest: &mut u64 = newest.entry(version.epoch()).or_default();
+            *newest = version.sequence().max(*newest);
+        }
+        self.shown.insert(partition, newest);
     }
 
     /// The uplink has lost its map. What it did last may be undone, where nobody has acted on it.
@@ -191,12 +249,17 @@ impl Ghost {
     }
 
     /// Clients are shown versions.
-    pub fn shown(&mut self, shown: Vec<Shown>) {
+    pub fn shown(&mut self, shown: Vec<Shown>, now: Moment) {
         for Shown { partition, version } in shown {
+            self.answered_at.insert(partition, now);
+            let Some(version) = version else { continue };
             let newest = self.shown.entry(partition).or_default();
             let newest = newest.entry(version.epoch()).or_default();
             if *newest < version.sequence() {
                 *newest = version.sequence();
+                if self.keeps == Some(Durability::Everysec) {
+                    self.shown_at.entry(partition).or_default().push((now, version));
+                }
                 self.check_members(partition);
             }
         }

@@ -107,22 +107,25 @@ impl History {
     }
 
     /// What no register and no counter can have done; and for how many keys that could not be found out.
-    pub fn check(self) -> (Vec<String>, usize) {
+    pub fn check(self) -> (Vec<(Key, String)>, usize) {
         let report = linearizability::check(self.registers, STEPS_MAX);
-        let mut wrong: Vec<String> = Vec::new();
+        let mut wrong = Vec::new();
         for violation in &report.violations {
-            let (table, key) = &violation.key;
-            let key = String::from_utf8_lossy(key);
-            wrong.push(format!("{key} of table {} is no register: {:?}", table.0, violation.stuck));
+            let name = shown(&violation.key);
+            let what = format!("history: {name} is no register: {:?}", violation.stuck);
+            wrong.push((violation.key.clone(), what));
         }
-        for ((table, key), counted) in &self.counters {
+        for (key, counted) in &self.counters {
             if let Err(why) = check_counter(counted) {
-                let key = String::from_utf8_lossy(key);
-                wrong.push(format!("{key} of table {} is no counter: {why}", table.0));
+                wrong.push((key.clone(), format!("history: {} is no counter: {why}", shown(key))));
             }
         }
         (wrong, report.gave_up.len())
     }
+}
+
+fn shown((table, key): &Key) -> String {
+    format!("{} of table {}", String::from_utf8_lossy(key), table.0)
 }
 
 /// Whether a key is only incremented and read.

@@ -2,17 +2,20 @@
 //! a network, clocks, crashes and clients that are all drawn from one seed. The same seed does the same again.
 //!
 //! Reading order: [`random`], [`clock`], [`event`] and [`network`] are the ground; [`uplink`], [`worker`] and [`client`]
-//! act on it by way of [`scene`]; [`scenario`] is what a seed chooses, [`faults`] what goes wrong; [`ghost`], [`contract`]
+//! act on it by way of [`scene`]; [`scenario`] is what a seed chooses, [`faults`] what goes wrong, [`law`] which rules are in force; [`ghost`], [`contract`]
 //! and [`history`] judge; [`world`] is all of it, [`search`] runs many.
 
 pub mod client;
 pub mod clock;
 mod contract;
+mod drive;
 pub mod event;
 pub mod faults;
 pub mod ghost;
 pub mod history;
+pub mod law;
 pub mod network;
+mod outage;
 pub mod probe;
 pub mod question;
 pub mod random;

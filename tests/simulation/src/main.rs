@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::process::ExitCode;
 
 use clap::Parser;
+use firn_simulation::law::{Law, Mutation};
 use firn_simulation::search::{find, run, run_all};
 use firn_simulation::world::Report;
-use firn_store::rules::{Rule, Rules};
 
 /// Runs simulations of a whole cluster, each from one seed.
 #[derive(Parser)]
@@ -22,8 +22,8 @@ struct Arguments {
     #[arg(long, requires = "seed")]
     trace: bool,
     /// A rule to take out, by its name.
-    #[arg(long, value_parser = rule)]
-    without: Option<Rule>,
+    #[arg(long, value_parser = mutation)]
+    without: Option<Mutation>,
     /// Looks, for each rule, for a seed that fails without it.
     #[arg(long)]
     mutations: bool,
@@ -41,38 +41,38 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     Ok(from.parse().map_err(|_| bad())?..to.parse().map_err(|_| bad())?)
 }
 
-fn rule(text: &str) -> Result<Rule, String> {
-    let found = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == text);
-    found.ok_or_else(|| format!("{text:?} is none of {:?}", Rule::ALL))
+fn mutation(text: &str) -> Result<Mutation, String> {
+    let names = || Mutation::all().into_iter().map(Mutation::name).collect::<Vec<_>>().join(", ");
+    Mutation::named(text).ok_or_else(|| format!("{text:?} is none of {}", names()))
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let rules = arguments.without.map_or_else(Rules::all, Rules::without);
+    let law = Law { without: arguments.without };
     // What panics is a failure of its seed, which is printed with it.
     std::panic::set_hook(Box::new(|_| {}));
     let is_well = match arguments.seed {
-        Some(seed) => one(seed, rules, arguments.trace),
+        Some(seed) => one(seed, law, arguments.trace),
         None if arguments.mutations => mutations(&arguments),
-        None => many(&arguments, rules),
+        None => many(&arguments, law),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64, rules: Rules, trace: bool) -> bool {
-    let report = run(seed, rules, trace);
+fn one(seed: u64, law: Law, trace: bool) -> bool {
+    let report = run(seed, law, trace);
     report.lines.iter().for_each(|line| println!("{line}"));
     println!("seed {seed}: {}; trace {:016x}", report.tally, report.hash);
     report.broken.iter().for_each(|what| println!("seed {seed}: {what}"));
     report.broken.is_empty()
 }
 
-fn many(arguments: &Arguments, rules: Rules) -> bool {
+fn many(arguments: &Arguments, law: Law) -> bool {
     let tell = |seed, report: &Report| match report.broken.first() {
         None => println!("seed {seed}: {}", report.tally),
         Some(what) => println!("seed {seed}: VIOLATION {what}"),
     };
-    let sum = run_all(arguments.seeds.clone(), rules, arguments.threads, arguments.stop_at, tell);
+    let sum = run_all(arguments.seeds.clone(), law, arguments.threads, arguments.stop_at, tell);
     sum.failed.iter().for_each(|(seed, what)| println!("seed {seed}: {what}"));
     let (seeds, gave_up, failed) = (sum.seeds, sum.gave_up, sum.failed.len());
     println!("{seeds} seeds: {}; {gave_up} keys given up, {failed} violations", sum.tally);
@@ -82,11 +82,14 @@ fn many(arguments: &Arguments, rules: Rules) -> bool {
 /// The first seed that fails without each rule.
 fn mutations(arguments: &Arguments) -> bool {
     let mut all_found = true;
-    for rule in Rule::ALL {
-        match find(arguments.seeds.clone(), rule, arguments.threads) {
-            Ok((seed, what)) => println!("{rule:?} {seed}: {what}"),
+    let all = Mutation::all().into_iter();
+    let asked = |mutation: &Mutation| arguments.without.is_none_or(|only| only == *mutation);
+    for mutation in all.filter(asked) {
+        let name = mutation.name();
+        match find(arguments.seeds.clone(), mutation, arguments.threads) {
+            Ok((seed, what)) => println!("{name} {seed}: {what}"),
             Err(seeds) => {
-                println!("{rule:?}: not found in {seeds} seeds");
+                println!("{name}: not found in {seeds} seeds");
                 all_found = false;
             }
         }

@@ -3,23 +3,25 @@
 //! A seed has only some kinds of faults, and more of those: what needs one kind often is found by a seed that has little
 //! else (Groce and others, "Swarm testing", 2012).
 
-use firn_store::rules::Rules;
 use firn_wire::ids::ClusterId;
 use firn_wire::key::KeyInteger;
-use firn_wire::map::{Placement, Replication, Settings};
+use firn_wire::map::{Durability, Placement, Replication, Settings};
 
 use crate::client::Habits;
 use crate::faults::Kind;
+use crate::law::Law;
 use crate::network::Pace;
 use crate::random::Random;
 use crate::scene::UplinkWeather;
-use crate::worker::Build;
+use crate::worker::{Build, DiskPace};
 
 /// See the module's page.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     /// Whether the last in-sync copy of a partition may be lost: then only what must still hold is checked.
     pub loses: bool,
+    /// What a restart leaves; None: nothing.
+    pub keeps: Option<Keeps>,
     /// Workers from the beginning.
     pub workers: usize,
     /// Machines on which one may be started later.
@@ -46,8 +48,19 @@ pub struct Scenario {
     pub faults_end_ms: u64,
 }
 
+/// What a restart leaves in a world with disks.
+#[derive(Debug, Clone, Copy)]
+pub struct Keeps {
+    /// What the table that waits for all copies promises.
+    pub durability: Durability,
+    /// Whether a worker may come back with another number of shards.
+    pub reshards: bool,
+}
+
 /// Seeds from here on have an uplink that loses its store.
 pub const UPLINK_LOST_FROM: u64 = 1 << 32;
+/// Seeds from here on have workers with disks, and an uplink that keeps its store.
+pub const DISKS_FROM: u64 = 1 << 33;
 
 impl Scenario {
     /// What a seed chooses, with an uplink that loses its store.
@@ -60,8 +73,26 @@ impl Scenario {
         Self { loses: false, kinds, settings, ..self }
     }
 
+    /// What a seed chooses, with workers that have disks. All may end at once.
+    pub fn with_disks(self, random: &mut Random) -> Self {
+        let Self { mut kinds, mut builds, mut habits, .. } = self;
+        // No time is on disk: after a restart of all by a clock that is behind, what had expired is there again.
+        habits.ttl_permille = 0;
+        let durability =
+            *random.pick(&[Durability::Always, Durability::Always, Durability::Everysec]);
+        let disk = disk_pace(random, durability);
+        let keeps_map = random.permille(500);
+        builds.iter_mut().for_each(|build| (build.disk, build.keeps_map) = (Some(disk), keeps_map));
+        kinds.extend(Kind::OF_DISKS.into_iter().filter(|_| random.permille(500)));
+        // What a disk that fails has lost is no part of what `everysec` promises.
+        kinds.retain(|kind| *kind != Kind::FailSync || durability == Durability::Always);
+        kinds.push(*random.pick(&[Kind::PowerCut, Kind::KillAll, Kind::PowerCutAll]));
+        let keeps = Some(Keeps { durability, reshards: random.permille(300) });
+        Self { loses: false, keeps, kinds, builds, habits, ..self }
+    }
+
     /// What a seed chooses.
-    pub fn new(random: &mut Random, rules: Rules) -> Self {
+    pub fn new(random: &mut Random, law: Law) -> Self {
         let workers = *random.pick(&[2, 2, 3, 3, 3, 4]) as usize;
         let spares = random.below(2) as usize;
         let machines = workers + spares;
@@ -71,9 +102,10 @@ impl Scenario {
         let uneven = random.permille(700);
         let rates_ppm =
             (0..=machines).map(|_| if uneven { rate_ppm(random) } else { 1_000_000 }).collect();
-        let builds = (0..machines).map(|_| build(random, rules)).collect();
+        let builds = (0..machines).map(|_| build(random, law)).collect();
         Self {
             loses,
+            keeps: None,
             workers,
             spares,
             rates_ppm,
@@ -122,13 +154,29 @@ fn settings(random: &mut Random, workers: usize) -> Settings {
     }
 }
 
-fn build(random: &mut Random, rules: Rules) -> Build {
+fn build(random: &mut Random, law: Law) -> Build {
     Build {
         shards: random.between(1, 2) as u16,
         log_bytes_max: *random.pick(&[4 << 10, 64 << 10, 1 << 20]),
         batch_bytes_max: *random.pick(&[100, 1_000, 64 << 10]),
         batches_max: random.between(1, 8) as usize,
-        rules,
+        law,
+        disk: None,
+        keeps_map: false,
+    }
+}
+
+/// Under `everysec` disks are fast enough to keep the promise; `always` promises nothing about time.
+fn disk_pace(random: &mut Random, durability: Durability) -> DiskPace {
+    let is_always = durability == Durability::Always;
+    let sync_us_max = if is_always { 1_500_000 } else { 40_000 };
+    let much = 64 << 10;
+    DiskPace {
+        write_us: *random.pick(&[500, 5_000, 20_000]),
+        sync_us: *random.pick(&[1_000, 20_000, 40_000, sync_us_max]),
+        growth_bytes: *random.pick(&[1_000, 8_000, 1 << 20]),
+        records_bytes: if is_always { *random.pick(&[100, much]) } else { much },
+        entries_bytes: if is_always { *random.pick(&[1, 1_000, much]) } else { much },
     }
 }
 

@@ -3,21 +3,22 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use firn_store::rules::{Rule, Rules};
-
+use crate::law::{Law, Mutation};
 use crate::random::Random;
-use crate::scenario::{Scenario, UPLINK_LOST_FROM};
+use crate::scenario::{DISKS_FROM, Scenario, UPLINK_LOST_FROM};
 use crate::tally::Tally;
 use crate::world::{Report, World};
 
 /// Runs a seed to its end. A panic of what is tested is what is wrong with it.
-pub fn run(seed: u64, rules: Rules, keep: bool) -> Report {
+pub fn run(seed: u64, law: Law, keep: bool) -> Report {
     let mut random = Random::new(seed);
-    let mut scenario = Scenario::new(&mut random.split(), rules);
-    if seed >= UPLINK_LOST_FROM {
+    let mut scenario = Scenario::new(&mut random.split(), law);
+    if seed >= DISKS_FROM {
+        scenario = scenario.with_disks(&mut random.split());
+    } else if seed >= UPLINK_LOST_FROM {
         scenario = scenario.with_lost_uplink();
     }
-    let mut world = World::new(scenario, random, keep);
+    let mut world = World::new(scenario, law, random, keep);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let mut report = world.report();
     if let Err(panic) = ran {
@@ -44,7 +45,7 @@ pub struct Sum {
 /// Runs many seeds on `threads` threads, and tells of each. After `stop_at` failures it stops.
 pub fn run_all(
     seeds: std::ops::Range<u64>,
-    rules: Rules,
+    law: Law,
     threads: usize,
     stop_at: usize,
     tell: impl Fn(u64, &Report) + Sync,
@@ -58,7 +59,7 @@ pub fn run_all(
             if seed >= seeds.end || failures.load(Ordering::Relaxed) as usize >= stop_at {
                 return sum;
             }
-            let report = run(seed, rules, false);
+            let report = run(seed, law, false);
             tell(seed, &report);
             sum.seeds += 1;
             sum.gave_up += report.gave_up;
@@ -84,16 +85,20 @@ pub fn run_all(
     all
 }
 
-/// The first seed that breaks an invariant without a rule, and which; else how many were tried. Being slow is not enough: a
+/// The first seed that breaks an invariant without a rule, and which; else how many were tried. Rules of disks are looked for
+/// among the seeds that have some. Being slow is not enough: a
 /// seed may be that with all rules.
 pub fn find(
     mut seeds: std::ops::Range<u64>,
-    rule: Rule,
+    mutation: Mutation,
     threads: usize,
 ) -> Result<(u64, String), u64> {
+    if mutation.is_of_disks() {
+        seeds = seeds.start + DISKS_FROM..seeds.end + DISKS_FROM;
+    }
     let mut tried = 0;
     loop {
-        let sum = run_all(seeds.clone(), Rules::without(rule), threads, 1, |_, _| {});
+        let sum = run_all(seeds.clone(), Law::without(mutation), threads, 1, |_, _| {});
         tried += sum.seeds;
         let breaks = |what: &str| !what.starts_with("liveness");
         if let Some(found) = sum.failed.iter().find(|(_, what)| breaks(what)) {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use firn_uplink::registry::{self, Refusal, RefusalKind, Registry};
+use firn_uplink::registry::{self, ClaimRule, Refusal, RefusalKind, Registry};
 use firn_uplink::state::State;
 use firn_wire::ids::{ClusterId, MapVersion, WorkerName};
 use firn_wire::map::MapIndex;
@@ -82,6 +82,8 @@ pub struct Uplink {
     map: Option<Arc<MapIndex>>,
     /// Whether the store was lost, and a map is waited for.
     is_lost: bool,
+    /// The rule of claims that is taken out.
+    without: Option<ClaimRule>,
 }
 
 struct Process {
@@ -94,8 +96,9 @@ struct Process {
 
 impl Uplink {
     /// An uplink that has not been started.
-    pub fn new(machine: Machine, state: State) -> Self {
-        Self { machine, stored: state, process: None, run: 0, map: None, is_lost: false }
+    pub fn new(machine: Machine, state: State, without: Option<ClaimRule>) -> Self {
+        let (process, map) = (None, None);
+        Self { machine, stored: state, process, run: 0, map, is_lost: false, without }
     }
 
     /// Starts it.
@@ -103,6 +106,9 @@ impl Uplink {
         let mut clock = Clock::start(&self.machine, at);
         let now_ms = clock.read(&self.machine, at).unix_ms;
         let mut registry = Registry::new(self.stored.clone(), "uplink:1".to_owned(), None, now_ms);
+        if let Some(rule) = self.without {
+            registry = registry.without(rule);
+        }
         if self.is_lost {
             registry.expect_maps();
         }

@@ -1,33 +1,39 @@
 //! A worker's process: its shards, and around them what the real worker's shell does with sockets and threads.
 //!
-//! `links` are the connections to peers, `membership` the dealings with the uplink, `requests` what clients ask.
+//! `links` are the connections to peers, `membership` the dealings with the uplink, `requests` what clients ask, `writer`
+//! the disk.
 
 mod links;
 mod membership;
 mod requests;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firn_store::copying::Copying;
 use firn_store::hash::KeyHash;
-use firn_store::rules::Rules;
 use firn_store::shard::{Setup, Shard};
 use firn_store::time::Now;
 use firn_store::usage::Usages;
 use firn_store::view::View;
-use firn_wire::ids::WorkerId;
-use firn_wire::map::MapIndex;
+use firn_wire::ids::{PartitionId, WorkerId};
+use firn_wire::map::{MapIndex, shard_of};
 use firn_wire::registry::Proposal;
 
 use crate::clock::Clock;
+use crate::drive::{Drive, Ending};
 use crate::event::{Alarm, Event, Run, Slot};
+use crate::law::Law;
 use crate::network::Purpose;
+use crate::random::Random;
 use crate::scene::{Scene, worker_id};
 use links::Link;
 use membership::Membership;
 pub use requests::Shown;
 use requests::Waiting;
+use writer::Disk;
+pub use writer::DiskPace;
 
 /// How often the shards' time moves on, in milliseconds.
 const TICK_MS: u64 = 20;
@@ -50,7 +56,11 @@ pub struct Build {
     /// Batches that may be unanswered.
     pub batches_max: usize,
     /// The rules it follows.
-    pub rules: Rules,
+    pub law: Law,
+    /// Its disk; None: it has none.
+    pub disk: Option<DiskPace>,
+    /// Whether it keeps the last map there.
+    pub keeps_map: bool,
 }
 
 /// Where a worker is in its life.
@@ -84,6 +94,8 @@ pub struct Worker {
     touched: BTreeSet<usize>,
     /// What was proposed since then.
     proposed: Vec<Proposal>,
+    /// None: nothing survives its end.
+    disk: Option<Disk>,
 }
 
 impl Worker {
@@ -101,8 +113,8 @@ impl Worker {
                 usages: Arc::clone(&usages),
                 log_bytes_max: build.log_bytes_max,
                 copying: Arc::clone(&copying),
-                durable: false,
-                rules: build.rules,
+                durable: build.disk.is_some(),
+                rules: build.law.store(),
             })
         };
         for (alarm, ms) in [(Alarm::Tick, TICK_MS), (Alarm::Tidy, TIDY_MS), (Alarm::Beat, 0)] {
@@ -123,7 +135,44 @@ impl Worker {
             waiting: BTreeMap::new(),
             touched: BTreeSet::new(),
             proposed: Vec::new(),
+            disk: None,
         }
+    }
+
+    /// Reads back what earlier runs have written, and goes on from there.
+    pub fn load(&mut self, scene: &mut Scene, mut drive: Drive) -> Result<(), String> {
+        let Some(pace) = self.build.disk else { return Ok(()) };
+        let ended = drive.read(self.build.law, &mut self.shards)?;
+        for (at, shard) in self.shards.iter_mut().enumerate() {
+            let own = |id: &PartitionId| shard_of(*id, self.build.shards) == at;
+            shard.reloaded(&mut ended.iter().copied().filter(own));
+            self.touched.insert(at);
+        }
+        let map = drive.map.clone();
+        let mut disk = Disk::new(drive, self.build.shards, pace);
+        let unfinished = disk.unfinished();
+        self.disk = Some(disk);
+        unfinished.into_iter().for_each(|at| self.renew_log(at));
+        if let Some(map) = map.filter(|_| self.build.keeps_map) {
+            self.adopt(scene, map);
+        }
+        self.settle(scene);
+        Ok(())
+    }
+
+    /// What is left of its disk when it ends in this way.
+    pub(crate) fn into_drive(self, ending: Ending, random: &mut Random) -> Drive {
+        self.disk.map(|disk| disk.into_drive(ending, random)).unwrap_or_default()
+    }
+
+    /// The faults are over for its disk too.
+    pub(crate) fn calm(&mut self) {
+        self.disk.iter_mut().for_each(Disk::calm);
+    }
+
+    /// The next sync fails; false when there is no disk.
+    pub(crate) fn fail_sync(&mut self) -> bool {
+        self.disk.as_mut().map(|disk| disk.fails = true).is_some()
     }
 
     /// The map it goes by.
@@ -149,6 +198,7 @@ impl Worker {
             Alarm::Beat => self.beat(scene),
             Alarm::Redial(peer, purpose) => self.dial(scene, peer, *purpose),
             Alarm::GiveUp(number) => self.give_up(scene, *number),
+            Alarm::Disk(at, turn) => self.write(scene, *at, *turn),
         }
         self.settle(scene);
     }
@@ -209,6 +259,7 @@ impl Worker {
             assert!(rounds < ROUNDS_MAX, "{}: waits end and begin without an end", self.me);
         }
         self.send_news(scene);
+        self.wake_writers(scene);
     }
 
     /// How the partitions stand in the shards in which something happened since the last call.

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use firn_uplink::registry;
 use firn_uplink::state::State;
 use firn_wire::ids::TableName;
-use firn_wire::map::MapIndex;
+use firn_wire::map::{Durability, MapIndex};
 use firn_wire::registry::Recover;
 
 use crate::client::{Clients, PRIMARY};
 use crate::clock::{Machine, Moment};
+use crate::drive::{Drive, Ending};
 use crate::event::{Event, Mend, Run, Slot};
 use crate::faults::Kind;
 use crate::ghost::Ghost;
+use crate::history::Key;
+use crate::law::Law;
 use crate::network::{ConnectionId, End, Network, Place, Purpose};
 use crate::probe::Probe;
 use crate::question::{Answer, Ask};
@@ -23,7 +26,7 @@ use crate::scene::{Scene, UplinkWeather, slot_of, worker_id};
 use crate::tally::Tally;
 use crate::trace::Trace;
 use crate::uplink::{self, Asked, Uplink};
-use crate::worker::{Life, Worker};
+use crate::worker::{DiskPace, Life, Worker};
 
 /// How often the world is looked at after the faults, in milliseconds.
 const LOOK_MS: u64 = 20;
@@ -92,6 +95,8 @@ pub struct World {
     pub(crate) uplink: Uplink,
     pub(crate) seats: Vec<Seat>,
     pub(crate) was_started: Vec<bool>,
+    /// The disks of machines on which nobody runs.
+    drives: Vec<Drive>,
     clients: Clients,
     pub(crate) ghost: Ghost,
     phase: Phase,
@@ -103,7 +108,7 @@ pub struct World {
 
 impl World {
     /// The world of a scenario, before anything has happened.
-    pub fn new(scenario: Scenario, mut random: Random, keep: bool) -> Self {
+    pub fn new(scenario: Scenario, law: Law, mut random: Random, keep: bool) -> Self {
         let machines = scenario.workers + scenario.spares;
         let network = Network::new(scenario.pace, random.split());
         let clocks = scenario.rates_ppm.iter().map(|rate| Machine::new(*rate));
@@ -113,11 +118,12 @@ impl World {
         let mut scene = Scene::new(random, network, clocks, Trace::new(keep));
         scene.weather = scenario.weather;
         Self {
-            uplink: Uplink::new(uplink_machine, state),
+            uplink: Uplink::new(uplink_machine, state, law.claim()),
             seats: (0..machines).map(|_| Seat::Empty).collect(),
             was_started: vec![false; machines],
+            drives: vec![Drive::default(); machines],
             clients: Clients::new(scenario.habits.clone()),
-            ghost: Ghost::new(scenario.loses),
+            ghost: Ghost::new(scenario.loses, scenario.keeps.map(|keeps| keeps.durability)),
             phase: Phase::Faults,
             shown_map: None,
             next_run: 1,
@@ -154,12 +160,19 @@ impl World {
         broken.append(&mut self.clients.odd);
         let (wrong, gave_up) = std::mem::take(&mut self.clients.history).check();
         if !self.scenario.loses {
-            broken.extend(wrong);
+            let wrong = wrong.into_iter().filter(|(key, _)| !self.has_forgotten(key));
+            broken.extend(wrong.map(|(_, what)| what));
         }
         let mut tally = self.scene.tally;
         tally.events = self.scene.trace.events();
         let hash = self.scene.trace.hash();
         Report { broken, gave_up, tally, hash, lines: self.scene.trace.take_lines() }
+    }
+
+    /// Whether what was written last to a key's partition may have gone with a restart.
+    fn has_forgotten(&self, (table, key): &Key) -> bool {
+        let partition = self.shown_map.as_ref().and_then(|map| map.locate(*table, key));
+        partition.is_some_and(|partition| self.ghost.forgotten.contains(&partition))
     }
 
     fn handle(&mut self, event: Event) {
@@ -211,9 +224,9 @@ impl World {
             self.ghost.proposed(&proposal, &views, self.scene.now);
         }
         self.ghost.seen(&worker_id(slot, worker.run), views);
-        self.ghost.shown(std::mem::take(&mut self.scene.shown));
+        self.ghost.shown(std::mem::take(&mut self.scene.shown), self.scene.now);
         if worker.life == Life::Ended {
-            self.end(slot);
+            self.end(slot, Ending::Kill);
             let ms = self.scene.random.between(1, self.scenario.fault_ms.max(2));
             let at = self.scene.now.plus_ms(ms);
             self.scene.queue.put(at, Event::Mend(Mend::Start(slot)));
@@ -319,12 +332,29 @@ impl World {
         let now = self.scene.now;
         self.scene.trace.note(now, &[52, map.version.counter], || shown(&map));
         self.shown_map = Some(map);
+        if is_first {
+            self.set_durability();
+        }
         for (asked, what) in self.uplink.answered_polls() {
             self.scene.tell(&asked, what);
         }
         if is_first {
             self.relax_a_table();
         }
+    }
+
+    /// In a world with disks, before anybody has seen a map: what was written before would be promised less.
+    fn set_durability(&mut self) {
+        let durability = match self.scenario.keeps.map(|keeps| keeps.durability) {
+            Some(Durability::Always) => "always",
+            Some(Durability::Everysec) => "everysec",
+            Some(Durability::None) | None => return,
+        };
+        let now = self.scene.now;
+        self.scene.trace.note(now, &[53], || format!("the default table is {durability} on disk"));
+        let name: TableName = "default".parse().expect("it is a name");
+        let patch = [("durability".to_owned(), durability.into())].into_iter().collect();
+        self.order(registry::Event::AlterTable(name, patch));
     }
 
     /// One table whose writes are answered when the primary has applied them.
@@ -348,24 +378,35 @@ impl World {
         self.next_run += 1;
         self.was_started[slot] = true;
         self.ghost.begins(run);
-        let build = self.scenario.builds[slot];
+        let mut build = self.scenario.builds[slot];
+        if self.scenario.keeps.is_some_and(|keeps| keeps.reshards) {
+            build.shards = self.scene.random.between(1, 2) as u16;
+        }
         let now = self.scene.now;
         self.scene.trace.note(now, &[60, run], || format!("{} starts", worker_id(slot, run)));
-        let worker = Worker::start(&mut self.scene, slot, run, build);
+        let mut worker = Worker::start(&mut self.scene, slot, run, build);
+        let drive = std::mem::take(&mut self.drives[slot]);
+        if let Err(why) = worker.load(&mut self.scene, drive) {
+            self.ghost.broken.push(format!("disk: {}: {why}", worker_id(slot, run)));
+        }
         self.seats[slot] = Seat::Running(Box::new(worker));
     }
 
-    /// Ends a worker: its memory is lost, its connections break.
-    pub(crate) fn end(&mut self, slot: Slot) {
+    /// Ends a worker: its memory is lost, its connections break; its disk, if it has one, is kept for its next run.
+    pub(crate) fn end(&mut self, slot: Slot, ending: Ending) {
         let seat = std::mem::replace(&mut self.seats[slot], Seat::Empty);
         let Some(run) = seat.run() else { return };
         let now = self.scene.now;
         self.scene.trace.note(now, &[61, run], || format!("{} ends", worker_id(slot, run)));
-        self.ghost.ends(run);
+        self.ghost.ends(run, now, ending);
         self.scene.network.break_all(&mut self.scene.queue, now, (slot, run));
-        if let Seat::Paused(_, inbox) = seat {
-            inbox.into_iter().for_each(|event| self.nobody(event));
-        }
+        let (worker, inbox) = match seat {
+            Seat::Running(worker) => (worker, Vec::new()),
+            Seat::Paused(worker, inbox) => (worker, inbox),
+            Seat::Empty => return,
+        };
+        self.drives[slot] = worker.into_drive(ending, &mut self.scene.random);
+        inbox.into_iter().for_each(|event| self.nobody(event));
     }
 
     fn resume(&mut self, slot: Slot, run: Run) {
@@ -414,7 +455,13 @@ impl World {
         let Scene { network, queue, now, .. } = &mut self.scene;
         network.open_all(queue, *now);
         self.mend(Mend::Uplink);
+        for build in &mut self.scenario.builds {
+            build.disk = build.disk.map(DiskPace::calm);
+        }
         for slot in 0..self.seats.len() {
+            if let Seat::Running(worker) | Seat::Paused(worker, _) = &mut self.seats[slot] {
+                worker.calm();
+            }
             match &self.seats[slot] {
                 Seat::Paused(worker, _) => self.resume(slot, worker.run),
                 Seat::Empty if self.was_started[slot] => self.start(slot),
@@ -432,6 +479,10 @@ impl World {
             let at = now.plus_ms(OPERATOR_MS);
             self.scene.queue.put(at, Event::Operator);
             patience_ms += OPERATOR_MS;
+        }
+        if self.scenario.keeps.is_some() {
+            // Until their names are free, and until all have said what they kept.
+            patience_ms += (grant_ms + 1_000) * 10 / 9;
         }
         self.phase = Phase::Probing(Probe::new(map), now.plus_ms(patience_ms));
     }

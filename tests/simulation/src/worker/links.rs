@@ -132,7 +132,9 @@ impl Worker {
         let peer = worker_id(peer.0, peer.1);
         match (frame, end, purpose) {
             (Frame::Over, End::Dialler, _) => self.lost(scene, &peer, purpose, connection),
-            (Frame::Over, End::Listener, _) => {}
+            (Frame::Over, End::Listener, _) => {
+                self.disk.iter_mut().for_each(|disk| disk.forget(connection));
+            }
             (Frame::Bytes(bytes), End::Listener, Purpose::Stream) => {
                 self.take_batch(scene, &peer, connection, &bytes);
             }
@@ -197,19 +199,20 @@ impl Worker {
     ) {
         let now = self.now(scene);
         let batch: Batch<'_> = decode(bytes).expect("the network does not change bytes");
-        let mut notices = Notices::default();
+        let (mut notices, mut concerned) = (Notices::default(), BTreeSet::new());
         for item in &batch.items {
             for at in shards_of(item, self.build.shards) {
                 self.shards[at].receive(now, peer, session, item, &mut notices);
                 self.touched.insert(at);
+                concerned.insert(at);
             }
         }
         let ack = notices.into_ack(batch.shard, batch.number);
         scene.trace.note(scene.now, &[14, session, digest(&ack)], || {
             format!("{} answers {peer} {}", self.me, shown_ack(&ack))
         });
-        let Scene { network, queue, now, .. } = scene;
-        network.send(queue, *now, session, End::Dialler, ack);
+        let durable = batch.durable.then(|| concerned.into_iter().collect());
+        self.acknowledge(scene, session, ack, durable);
     }
 
     fn take_ack(

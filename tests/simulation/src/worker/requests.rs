@@ -21,13 +21,13 @@ pub(super) struct Waiting {
     reply: Option<ReplyBuf>,
 }
 
-/// A version that a client was shown: what has it must stay.
+/// What a client was shown: what has it must stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
     /// Where.
     pub partition: PartitionId,
-    /// Which.
-    pub version: Version,
+    /// The version; None: nothing was there, or is any more.
+    pub version: Option<Version>,
 }
 
 impl Worker {
@@ -122,9 +122,7 @@ impl Worker {
             Reply::NotMet { version, .. } => *version,
             _ => None,
         };
-        if ask.question.table == ALL
-            && let Some(version) = version
-        {
+        if ask.question.table == ALL {
             scene.shown.push(Shown { partition: ask.question.partition, version });
         }
     }
