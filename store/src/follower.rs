@@ -62,6 +62,8 @@ pub(crate) struct Follower {
     pub(crate) broken: bool,
     /// The row by which it was last asked to follow: under a newer one a learner may have dropped what it had.
     pub(crate) asked_by: MapVersion,
+    /// In which batch: an answer to one before is not the answer.
+    pub(crate) asked_in: u64,
     /// Since when it is not live, lease clock.
     pub(crate) behind_since: Option<u64>,
     pub(crate) stage: Stage,
@@ -78,6 +80,7 @@ impl Follower {
             excepted: false,
             broken: false,
             asked_by: MapVersion::default(),
+            asked_in: 0,
             behind_since: Some(now),
             stage: Stage::Apart { again: now },
         }

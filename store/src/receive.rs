@@ -375,11 +375,7 @@ impl<H> Shard<H> {
         replica.partition.once = Default::default();
         let id = replica.row.id;
         // Records that follow on the primary's would be read as if they followed on what was here.
-        if self.keeps(Rule::CopiedAnewForgotten) {
-            self.note_gone(id);
-        } else {
-            self.forgo_snapshot(at);
-        }
+        self.note_gone(id);
     }
 
     /// Forgets the records after a number; the entries they changed are mended.

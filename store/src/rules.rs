@@ -62,8 +62,8 @@ pub enum Rule {
     WholeSnapshotsRead,
     /// Where a table is `always` on disk a reign has started when its first record is on the disks.
     StartOnDisks,
-    /// What is on disk of a partition that is copied anew does not count any more.
-    CopiedAnewForgotten,
+    /// What a copy says it has counts as the answer to the last question only: an earlier one may be answered late.
+    LateAnswersIgnored,
 }
 
 impl Rule {
@@ -98,7 +98,7 @@ impl Rule {
         Self::GapsEndReading,
         Self::WholeSnapshotsRead,
         Self::StartOnDisks,
-        Self::CopiedAnewForgotten,
+        Self::LateAnswersIgnored,
     ];
 }
 

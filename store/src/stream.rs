@@ -246,10 +246,11 @@ impl<H> Shard<H> {
         };
         let bytes = 64 + 12 * order.history.len();
         let rev = replica.row.rev;
+        let batch = self.peers[peer].link.as_ref().map_or(0, |link| link.batches + 1);
         draft.push(Part::Whole(join), bytes);
         let lead = self.replicas[at].lead_mut();
         if let Some(follower) = lead.and_then(|lead| lead.follower(peer)) {
-            follower.asked_by = rev;
+            (follower.asked_by, follower.asked_in) = (rev, batch);
             follower.enter(Stage::Asked, now.lease_ms);
         }
     }
@@ -472,14 +473,15 @@ impl<H> Shard<H> {
         link.answer(ack.number, now.lease_ms);
         link.restless |= self.setup.copying.is_busy();
         for notice in &ack.notices {
-            self.notice(at, now, notice);
+            self.notice(at, now, ack.number, notice);
         }
         self.advance_all();
     }
 
-    fn notice(&mut self, peer: usize, now: Now, notice: &Notice<'_>) {
+    fn notice(&mut self, peer: usize, now: Now, batch: u64, notice: &Notice<'_>) {
         let Some(at) = self.place(notice.partition()) else { return };
         let refusals_count = self.keeps(Rule::RefusalsCount);
+        let late_count = !self.keeps(Rule::LateAnswersIgnored);
         let reign = self.replicas[at].partition.reign;
         let last = self.replicas[at].partition.order.sequence;
         let rev = self.replicas[at].row.rev;
@@ -487,7 +489,8 @@ impl<H> Shard<H> {
         let Some(follower) = lead.and_then(|lead| lead.follower(peer)) else { return };
         match notice {
             Notice::At { epoch, sequence, divergent, resume, .. } => {
-                if *epoch != reign || !matches!(follower.stage, Stage::Asked) {
+                let is_late = batch < follower.asked_in && !late_count;
+                if *epoch != reign || is_late || !matches!(follower.stage, Stage::Asked) {
                     return;
                 }
                 if !follower.in_sync && follower.asked_by != rev {
