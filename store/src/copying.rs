@@ -21,6 +21,10 @@ const LEARN: f64 = 0.02;
 const CHANGE_EVERY_MS: u64 = 100;
 /// The most it changes by at once.
 const GAIN: f64 = 0.25;
+/// How often what moves is looked at, in milliseconds: so many changes are proposed as one, and the map has fewer versions.
+/// At first, and at a pace so slow that requests would wait.
+const LOOK_EVERY_MS: u64 = 100;
+const LOOK_SELDOM_MS: u64 = 500;
 /// The slowest pace and that at which copying begins where there are requests, as shares of COPY_RATE.
 const SLOWEST: f64 = 1.0 / 32.0;
 const FIRST: f64 = 1.0 / 8.0;
@@ -118,6 +122,15 @@ impl Copying {
         self.state().busy > 0
     }
 
+    /// How often what moves is to be looked at, in milliseconds. Every look may make a version of the map, which all workers
+    /// take at once: so they are fewer the slower the pace is.
+    pub(crate) fn look_every_ms(&self) -> u64 {
+        let state = self.state();
+        let is_paced = state.rate > 0 && state.delays.long > 0.0;
+        let share = if is_paced { state.share } else { 1.0 };
+        ((LOOK_EVERY_MS as f64 / 2.0 / share) as u64).clamp(LOOK_EVERY_MS, LOOK_SELDOM_MS)
+    }
+
     /// Whether something may be copied now.
     pub(crate) fn may_copy(&self, lease_ms: u64) -> bool {
         let mut state = self.state();
@@ -181,6 +194,20 @@ mod tests {
             }
         }
         copied
+    }
+
+    #[test]
+    fn what_moves_is_looked_at_seldom_while_requests_would_wait() {
+        let copying = Copying::new();
+        assert_eq!(copying.look_every_ms(), LOOK_EVERY_MS, "nothing is known of requests");
+        quiet(&copying);
+        let _slot = copying.begin();
+        copied_in(&copying, 5_000..9_000, 4);
+        assert_eq!(copying.look_every_ms(), LOOK_SELDOM_MS);
+        copied_in(&copying, 9_000..19_000, 0);
+        assert_eq!(copying.look_every_ms(), LOOK_EVERY_MS);
+        copying.set_rate(0);
+        assert_eq!(copying.look_every_ms(), LOOK_EVERY_MS, "it has no pace");
     }
 
     fn quiet(copying: &Arc<Copying>) {

@@ -16,8 +16,6 @@ use super::time::Now;
 const QUIET_MS: u64 = 200;
 /// How long a handover may take until it is proposed, in milliseconds.
 const HANDOVER_MS: u64 = 1_000;
-/// How often what moves is looked at, in milliseconds: so many changes are proposed as one, and the map has fewer versions.
-const MOVE_EVERY_MS: u64 = 100;
 /// Handovers of one shard that are on at once: few, so that each is short; and while this worker leaves, which is to be
 /// short as a whole.
 const HANDOVERS_MAX: usize = 8;
@@ -56,7 +54,8 @@ impl<H> Shard<H> {
         proposals: &mut Vec<Proposal>,
     ) {
         // At the same times in all shards of a worker.
-        let moves = now.lease_ms / MOVE_EVERY_MS != self.ticked / MOVE_EVERY_MS;
+        let every_ms = self.setup.copying.look_every_ms();
+        let moves = now.lease_ms / every_ms != self.ticked / every_ms;
         self.note_stall(now);
         for at in 0..self.replicas.len() {
             self.nudge(at, now);

@@ -177,8 +177,8 @@ pub(crate) struct Disk {
     /// The number of the last snapshot asked for.
     asked: u64,
     pub(crate) synced: Mark,
-    /// Some records were never written: this far they were, and it is again good from this snapshot on.
-    lost: Option<(Position, u64)>,
+    /// What was handed out last was never written: this far it was, and it is again good from this snapshot on.
+    lost: Option<(Mark, u64)>,
     hurry: bool,
     /// Why it cannot be written to.
     pub(crate) trouble: Option<Arc<str>>,
@@ -246,10 +246,11 @@ impl Disk {
     /// What is on disk when everything that was handed out is.
     fn mark(&mut self) -> Mark {
         let snapshots = self.snapshots_done();
-        let lost = self.lost.filter(|(_, until)| snapshots < *until);
-        self.lost = lost;
-        let records = lost.map_or(self.sent, |(records, _)| records);
-        Mark { records, snapshots, renewals: self.renewals_done() }
+        self.lost = self.lost.filter(|(_, until)| snapshots < *until);
+        match self.lost {
+            Some((synced, _)) => synced,
+            None => Mark { records: self.sent, snapshots, renewals: self.renewals_done() },
+        }
     }
 
     fn is_volatile(&self, table: TableId) -> bool {
@@ -409,7 +410,7 @@ impl<H> Shard<H> {
             ids.into_iter().for_each(|id| disk.want(id));
             disk.gone.append(&mut disk.gone_handed);
             disk.sent = end;
-            disk.lost = Some((disk.synced.records, disk.asked));
+            disk.lost = Some((disk.synced, disk.asked));
         }
     }
 

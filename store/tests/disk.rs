@@ -379,6 +379,23 @@ fn damage_has_a_name() {
     assert!(odd.unwrap_err().to_string().contains("does not know"));
 }
 
+/// A snapshot that was handed out and lost counted as written, since the one that takes its place has a later number: a
+/// write whose records were on disk was acknowledged with nothing there for them to follow on.
+#[test]
+fn a_snapshot_that_was_lost_is_not_on_disk() {
+    let mut writer = Writer::new();
+    writer.happen(&Event::Set(2, 0, 121));
+    let until = writer.shard.disk_mark().expect("it is well made");
+    for event in [Event::Fill(1_000, 0), Event::Sync, Event::Fill(0, 1_000), Event::Lose] {
+        writer.happen(&event);
+    }
+    writer.happen(&Event::Set(0, 0, 1));
+    writer.happen(&Event::Fill(0, 0));
+    assert!(writer.mark.is_some_and(|mark| !mark.reaches(until)), "{:?} {until:?}", writer.mark);
+    writer.happen(&Event::Fill(1_000, 100_000));
+    assert!(writer.mark.is_some_and(|mark| mark.reaches(until)), "{:?} {until:?}", writer.mark);
+}
+
 proptest! {
     /// The power goes: what was not synced is there up to any byte, and what is there of it may be wrong.
     #[test]
