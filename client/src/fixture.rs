@@ -60,7 +60,6 @@ pub(crate) fn map(workers: usize, partitions: u16) -> Map {
                 shards: 4,
                 state: WorkerState::Up,
                 since_ms: 0,
-                trouble: None,
                 rev: FIRST,
             })
             .collect(),

@@ -422,12 +422,7 @@ mod tests {
         ])
         .await;
         let uplink = Uplink::new(&url, Secret::default()).unwrap();
-        let beat = Heartbeat {
-            incarnation: Default::default(),
-            goodbye: false,
-            leaving: false,
-            trouble: None,
-        };
+        let beat = Heartbeat { incarnation: Default::default(), goodbye: false, leaving: false };
         let name: WorkerName = "w1".parse().unwrap();
         let error = uplink.heartbeat(&name, &beat).await.unwrap_err();
         assert!(matches!(&error, UplinkError::Conflict(p) if p.detail == "taken"), "{error:?}");

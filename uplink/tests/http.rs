@@ -458,8 +458,7 @@ async fn a_restart_goes_on_where_it_stopped() {
     let curl = Curl::new(&uplink);
     curl.register("w1", 1).await;
     let url = curl.url("");
-    let beat =
-        Heartbeat { incarnation: Incarnation(1), goodbye: true, leaving: false, trouble: None };
+    let beat = Heartbeat { incarnation: Incarnation(1), goodbye: true, leaving: false };
     curl.put("/v1/tables/colors").send().await.unwrap();
     let api = Uplink::new(&url, Secret::default()).unwrap();
     api.heartbeat(&"w1".parse().unwrap(), &beat).await.unwrap();

@@ -46,8 +46,6 @@ pub const REPLY_BYTES_SOFT_MAX: usize = 1024 * 1024;
 pub const PIPELINE_OPEN_MAX: usize = 10_000;
 /// Workers of one cluster.
 pub const WORKERS_MAX: usize = 1_024;
-/// Bytes of what a worker says of its trouble; longer is cut.
-pub const TROUBLE_BYTES_MAX: usize = 512;
 /// Tables of one cluster.
 pub const TABLES_MAX: usize = 4_096;
 /// Groups of one cluster.

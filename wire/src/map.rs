@@ -149,20 +149,8 @@ pub struct WorkerRow {
     pub state: WorkerState,
     /// Unix milliseconds at which `state` took its value, for messages to people.
     pub since_ms: u64,
-    /// Why it cannot do all it should; None: it can.
-    #[serde(default)]
-    pub trouble: Option<Trouble>,
     /// Last change.
     pub rev: MapVersion,
-}
-
-/// What keeps a worker that beats from doing all it should.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// What it said when it began, for people.
-    pub what: String,
-    /// Unix milliseconds at which it began.
-    pub since_ms: u64,
 }
 
 impl WorkerRow {

@@ -100,9 +100,6 @@ pub struct Heartbeat {
     /// True once a worker was told to stop and hands over what it leads.
     #[serde(default)]
     pub leaving: bool,
-    /// Why it refuses writes that are to survive, for people; None: it takes them.
-    #[serde(default)]
-    pub trouble: Option<String>,
 }
 
 /// The answer to [`Heartbeat`].

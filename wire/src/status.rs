@@ -87,10 +87,9 @@ impl<'m> Status<'m> {
         self.workers.iter().filter(|worker| worker.is_up()).count()
     }
 
-    /// Whether every worker beats without trouble and every partition is served from as many copies as it should have.
+    /// Whether every worker beats and every partition is served from as many copies as it should have.
     pub fn is_well(&self) -> bool {
-        let can = |worker: &Standing<'_>| worker.is_up() && worker.worker.trouble.is_none();
-        let all_up = self.workers.iter().all(can);
+        let all_up = self.up() == self.workers.len();
         all_up && self.unserved == 0 && self.short == 0 && self.partitions > 0
     }
 }
@@ -149,7 +148,6 @@ pub(crate) mod tests {
             shards: 4,
             state: WorkerState::Up,
             since_ms: 0,
-            trouble: None,
             rev: MapVersion::default(),
         }
     }

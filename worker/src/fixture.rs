@@ -14,7 +14,7 @@ pub(crate) fn worker(id: WorkerId, state: WorkerState) -> WorkerRow {
     let addresses = [("peer".to_owned(), format!("{}:1", id.name))].into();
     let WorkerId { name, incarnation } = id;
     let rev = Default::default();
-    WorkerRow { name, incarnation, addresses, shards: 1, state, since_ms: 0, trouble: None, rev }
+    WorkerRow { name, incarnation, addresses, shards: 1, state, since_ms: 0, rev }
 }
 
 /// One row per list of in-sync runs and wanted names.

@@ -129,7 +129,6 @@ mod tests {
             shards: 1,
             state: *state,
             since_ms: 0,
-            trouble: None,
             rev,
         };
         let row = |number, (isr, wanted): &(&[&str], &[&str])| PartitionRow {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::shards::Shards;
 use firn_client::maps::Maps;
 use firn_client::uplink::{Uplink, UplinkError};
 use firn_wire::ids::MapVersion;
@@ -165,10 +164,10 @@ impl Membership {
         }
     }
 
-    /// Beats until this run may not go on. `every` is None when it is still to register. The shards are told of each beat
-    /// that was answered, and asked for their disks' trouble.
-    pub(crate) async fn beat(&self, every: Option<Duration>, shards: &Shards) -> Expelled {
-        match self.try_beat(every, shards).await {
+    /// Beats until this run may not go on. `every` is None when it is still to register. `vouched` is told of each beat
+    /// that was answered when it was sent, lease clock.
+    pub(crate) async fn beat(&self, every: Option<Duration>, vouched: impl Fn(u64)) -> Expelled {
+        match self.try_beat(every, vouched).await {
             Err(expelled) => expelled,
             Ok(never) => match never {},
         }
@@ -177,7 +176,7 @@ impl Membership {
     async fn try_beat(
         &self,
         every: Option<Duration>,
-        shards: &Shards,
+        vouched: impl Fn(u64),
     ) -> Result<Infallible, Expelled> {
         let mut lost = every.is_none();
         let mut every = match every {
@@ -190,11 +189,10 @@ impl Membership {
                 () = self.hurry.notified() => {}
             }
             let sent = self.clock.now().lease_ms;
-            let beat = Heartbeat { trouble: shards.disk_trouble(), ..self.heartbeat(false) };
-            match self.uplink.heartbeat(&self.register.name, &beat).await {
+            match self.uplink.heartbeat(&self.register.name, &self.heartbeat(false)).await {
                 Ok(beaten) => {
                     self.note(beaten.version);
-                    shards.vouched(sent);
+                    vouched(sent);
                     lost = false;
                 }
                 Err(UplinkError::NoAnswer(text)) => {
@@ -215,7 +213,7 @@ impl Membership {
 
     fn heartbeat(&self, goodbye: bool) -> Heartbeat {
         let leaving = self.leaving.load(Ordering::Relaxed);
-        Heartbeat { incarnation: self.register.incarnation, goodbye, leaving, trouble: None }
+        Heartbeat { incarnation: self.register.incarnation, goodbye, leaving }
     }
 
     /// The last beat.

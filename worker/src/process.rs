@@ -227,7 +227,7 @@ impl Running {
         drain_timeout: Duration,
     ) -> Result<(), ProcessError> {
         let Place { uplink, membership, shards, .. } = &self.place;
-        let beating = membership.beat(heartbeat, shards);
+        let beating = membership.beat(heartbeat, |sent| shards.vouched(sent));
         tokio::pin!(beating);
         tokio::select! {
             expelled = &mut beating => return Err(expelled.into()),

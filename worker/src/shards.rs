@@ -147,15 +147,6 @@ impl Shards {
         sum
     }
 
-    /// Why writes that are to survive cannot be taken now, by one of the shards.
-    pub(crate) fn disk_trouble(&self) -> Option<String> {
-        let mut trouble = None;
-        self.each(|shard, _| {
-            trouble = trouble.take().or(shard.disk_trouble().map(|why| why.to_string()))
-        });
-        trouble
-    }
-
     /// Removes expired entries and gives discarded memory back, a little at a time, and keeps the clock near the
     /// system's, until [`Shards::stop`]. For a thread of its own.
     pub(crate) fn upkeep(&self) {

@@ -36,7 +36,6 @@ pub(crate) fn map() -> MapIndex {
         shards: 4,
         state: WorkerState::Up,
         since_ms: NOW,
-        trouble: None,
         rev,
     };
     let workers: Vec<_> = (0..4).map(worker).collect();

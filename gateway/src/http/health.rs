@@ -95,6 +95,4 @@ fn workers(map: &Map, out: &mut Exposition) {
         let count = map.workers.iter().filter(|worker| worker.state == state).count();
         out.sample("firn_workers", &format!("{{state=\"{label}\"}}"), count);
     }
-    let troubled = map.workers.iter().filter(|worker| worker.trouble.is_some()).count();
-    out.gauge("firn_workers_in_trouble", "Workers that refuse writes to their disk.", troubled);
 }

@@ -52,7 +52,6 @@ fn first_map(n: usize, in_sync: usize, wanted: &[usize]) -> Map {
         shards: 1,
         state: WorkerState::Up,
         since_ms: 0,
-        trouble: None,
         rev,
     });
     Map {

@@ -1,8 +1,7 @@
 //! Workers that are registered: they beat, leave, fall silent and say goodbye.
 
 use firn_wire::ids::WorkerName;
-use firn_wire::limits::TROUBLE_BYTES_MAX;
-use firn_wire::map::{Trouble, WorkerRow, WorkerState};
+use firn_wire::map::{WorkerRow, WorkerState};
 use firn_wire::registry::{Beaten, Heartbeat};
 
 use super::{Answer, Refusal, RefusalKind, Registry};
@@ -43,7 +42,6 @@ impl Registry {
             return Err(Refusal::new(RefusalKind::UnknownWorker, detail));
         }
         let (state, next) = (row.state, self.state_after(row, beat));
-        let is_news = row.trouble.is_some() != beat.trouble.is_some();
         let heard = if beat.goodbye { Heard::Goodbye } else { Heard::At(now_ms) };
         self.heard.insert(name.clone(), heard);
         if next == WorkerState::Down && state != WorkerState::Down {
@@ -51,9 +49,6 @@ impl Registry {
         } else if next != state {
             self.set_states(now_ms, std::slice::from_ref(name), next);
             self.review_absences(now_ms);
-        }
-        if is_news && !beat.goodbye {
-            self.note_trouble(now_ms, name, beat.trouble.as_deref());
         }
         Ok(Answer::Beaten(Beaten { version: self.version() }))
     }
@@ -71,16 +66,6 @@ impl Registry {
             WorkerState::Down if self.is_published() && !has_seat() => WorkerState::Draining,
             _ if beat.leaving && self.is_published() => WorkerState::Leaving,
             _ => WorkerState::Up,
-        }
-    }
-
-    /// A worker has come into trouble, or out of it. How it puts that may change with each beat, so the first words stay.
-    fn note_trouble(&mut self, now_ms: u64, name: &WorkerName, what: Option<&str>) {
-        let (map, version) = self.change();
-        for row in map.workers.iter_mut().filter(|row| row.name == *name) {
-            let what = what.map(|what| what[..what.floor_char_boundary(TROUBLE_BYTES_MAX)].into());
-            row.trouble = what.map(|what| Trouble { what, since_ms: now_ms });
-            row.rev = version;
         }
     }
 

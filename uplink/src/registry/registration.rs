@@ -45,7 +45,6 @@ impl Registry {
             shards: asked.shards,
             state: WorkerState::Up,
             since_ms: now_ms,
-            trouble: None,
             rev,
         };
         match place {
@@ -71,12 +70,7 @@ impl Registry {
         self.beat(
             now_ms,
             &asked.name,
-            &Heartbeat {
-                incarnation: asked.incarnation,
-                goodbye: false,
-                leaving: false,
-                trouble: None,
-            },
+            &Heartbeat { incarnation: asked.incarnation, goodbye: false, leaving: false },
         )?;
         Ok(self.registered(false))
     }

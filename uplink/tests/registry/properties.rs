@@ -123,7 +123,7 @@ fn all_come_back(world: &mut World, runs: &mut u64) {
         world.now_ms += 500;
         let ids: Vec<WorkerId> = world.registry.map().workers.iter().map(WorkerRow::id).collect();
         for WorkerId { name, incarnation } in ids {
-            let beat = Heartbeat { incarnation, goodbye: false, leaving: false, trouble: None };
+            let beat = Heartbeat { incarnation, goodbye: false, leaving: false };
             world.step(Event::Beat(name, beat)).unwrap();
         }
         world.step(Event::Tick).unwrap();
@@ -141,10 +141,9 @@ fn event(world: &mut World, happening: &Happening) -> Option<Event> {
             shards: 4,
             cluster: other_cluster.then_some(ClusterId(CLUSTER.0 + 1)),
         }),
-        Happening::Beat { name, run: r, goodbye, leaving } => Event::Beat(
-            worker(name),
-            Heartbeat { incarnation: run(r), goodbye, leaving, trouble: None },
-        ),
+        Happening::Beat { name, run: r, goodbye, leaving } => {
+            Event::Beat(worker(name), Heartbeat { incarnation: run(r), goodbye, leaving })
+        }
         Happening::Propose { by, partition, old_rev, next, primary, ref isr } => {
             let map = world.registry.map();
             let place = usize::from(partition).checked_rem(map.partitions.len())?;
@@ -294,7 +293,7 @@ proptest! {
         }
         for name in restarts {
             let place = usize::from(name);
-            let goodbye = Heartbeat { incarnation: Incarnation(runs[place]), goodbye: true, leaving: false, trouble: None };
+            let goodbye = Heartbeat { incarnation: Incarnation(runs[place]), goodbye: true, leaving: false };
             world.step(Event::Beat(worker(name), goodbye)).unwrap();
             runs[place] += 1;
             let id = register(&mut world, name, runs[place]);

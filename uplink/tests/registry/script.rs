@@ -91,12 +91,6 @@ fn command_line(world: &mut Option<World>, command: &str) -> String {
         "sync" => {
             return format!("{} proposals", workers::move_all(world));
         }
-        "trouble" => {
-            let (who, what) = rest.split_once(' ').expect("WORKER WHAT");
-            let Event::Beat(name, beat) = beat(verb, who) else { unreachable!("it beats") };
-            let beat = Heartbeat { trouble: Some(what.to_owned()), ..beat };
-            return show::answer(world.step(Event::Beat(name, beat)));
-        }
         "beat" | "leave" | "goodbye" => {
             let beats = rest.split(' ').map(|who| show::answer(world.step(beat(verb, who))));
             let mut answers: Vec<String> = beats.collect();
@@ -162,7 +156,7 @@ fn event(world: &World, verb: &str, rest: &str) -> Event {
 fn beat(verb: &str, who: &str) -> Event {
     let WorkerId { name, incarnation } = id(who);
     let (goodbye, leaving) = (verb == "goodbye", verb == "leave");
-    Event::Beat(name, Heartbeat { incarnation, goodbye, leaving, trouble: None })
+    Event::Beat(name, Heartbeat { incarnation, goodbye, leaving })
 }
 
 fn worker(text: &str) -> WorkerName {

@@ -125,12 +125,7 @@ fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
 fn worker(row: &WorkerRow) -> String {
     let state = format!("{:?}", row.state).to_lowercase();
     let peer = &row.addresses["peer"];
-    let trouble = row.trouble.as_ref().map(|t| format!(" trouble {} since {}", t.what, t.since_ms));
-    let (who, since, rev) = (id(&row.id()), row.since_ms, row.rev);
-    format!(
-        "worker {who} {state} since {since} peer={peer}{} rev {rev}",
-        trouble.unwrap_or_default()
-    )
+    format!("worker {} {state} since {} peer={peer} rev {}", id(&row.id()), row.since_ms, row.rev)
 }
 
 fn seat(row: &SeatRow) -> String {

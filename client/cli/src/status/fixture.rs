@@ -23,7 +23,6 @@ fn worker(number: usize) -> WorkerRow {
         shards: 4,
         state: WorkerState::Up,
         since_ms: UP_SINCE_MS,
-        trouble: None,
         rev: REV,
     }
 }

@@ -25,8 +25,7 @@ impl Notes<'_> {
     pub(super) fn sentences(&self) -> Vec<String> {
         let findings = self.status.findings.iter().filter_map(|finding| self.finding(finding));
         let workers = self.status.workers.iter().filter_map(|standing| self.worker(standing));
-        let troubled = self.status.workers.iter().filter_map(|standing| self.trouble(standing));
-        findings.chain(self.stuck()).chain(workers).chain(troubled).collect()
+        findings.chain(self.stuck()).chain(workers).collect()
     }
 
     /// What moves is no matter where it is known how it goes on.
@@ -72,17 +71,6 @@ impl Notes<'_> {
         })
     }
 
-    /// A worker whose disk is full, or fails.
-    fn trouble(&self, standing: &Standing<'_>) -> Option<String> {
-        let trouble = standing.worker.trouble.as_ref().filter(|_| standing.is_up())?;
-        let (name, since) = (&standing.worker.name, since(trouble.since_ms, self.now_ms));
-        Some(format!(
-            "{name} refuses writes that are to survive since {since}: {}; make room in its data folder, or mend its disk: \
-             it goes on by itself",
-            trouble.what
-        ))
-    }
-
     /// A movement nothing has come of.
     fn stuck(&self) -> Option<String> {
         let Movement { left, total, .. } = self.movement?;
@@ -104,7 +92,7 @@ impl Notes<'_> {
 mod tests {
     use super::super::fixture::{DOWN_SINCE_MS, down, map};
     use super::*;
-    use firn_wire::map::{Map, Trouble};
+    use firn_wire::map::Map;
 
     fn notes_of(map: &Map, movement: Option<Movement>) -> Vec<String> {
         let (status, holdings) = (Status::of(map), Holdings::of(map));
@@ -155,22 +143,6 @@ mod tests {
                 .iter()
                 .any(|note| note.starts_with("4 partitions have one copy only: start w3 again"))
         );
-    }
-
-    #[test]
-    fn a_worker_with_a_full_disk_is_named() {
-        let mut map = map(2, 1);
-        let (what, since_ms) = ("No space left on device".to_owned(), DOWN_SINCE_MS);
-        map.workers[1].trouble = Some(Trouble { what, since_ms });
-        assert_eq!(
-            notes_of(&map, None),
-            [
-                "w2 refuses writes that are to survive since 2025-11-03T14:04:11Z (1m 3s ago): No space left on device; \
-              make room in its data folder, or mend its disk: it goes on by itself"
-            ]
-        );
-        map.workers[1].state = WorkerState::Down;
-        assert!(!notes_of(&map, None).iter().any(|note| note.contains("refuses")));
     }
 
     #[test]

@@ -64,10 +64,7 @@ impl Worker {
             Some(_) => {
                 let leaving = self.life == Life::Leaving;
                 self.membership.said_leaving = leaving;
-                Request::Beat(
-                    name,
-                    Heartbeat { incarnation, goodbye: false, leaving, trouble: None },
-                )
+                Request::Beat(name, Heartbeat { incarnation, goodbye: false, leaving })
             }
         };
         let sent = self.now(scene).lease_ms;
