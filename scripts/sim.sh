@@ -6,7 +6,8 @@
 #   scripts/sim.sh --seeds 4294967296..4294969296    seeds from 2^32 on also lose the uplink's store
 #   scripts/sim.sh --seeds 8589934592..8589936592    seeds from 2^33 on have disks: kills and power cuts, also of all at once
 #   scripts/sim.sh --seed N [--trace]                one seed again
-#   scripts/sim.sh --mutations                       for each rule of the protocol a seed that fails without it
+#   scripts/sim.sh --mutations                       for each rule of the protocol a seed that fails without it; some of
+#                                                    those of disks need more than 10,000: --mutations --seeds 0..60000
 #
 # FIRN_PROFILE=dev uses the debug build, in which what is simulated is optimised too.
 set -euo pipefail

@@ -277,9 +277,6 @@ impl Uplink {
             |error: reqwest::Error| Failed { why: root_cause(&error), sent: !error.is_connect() };
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
-        if status.is_server_error() || status.is_redirection() && status != 304 {
-            return Err(sent(format!("answers {status}")));
-        }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -287,8 +284,17 @@ impl Uplink {
             }
             bytes.extend_from_slice(&chunk);
         }
+        if status.is_server_error() || status.is_redirection() && status != 304 {
+            return Err(sent(format!("answers {status}{}", detail(&bytes))));
+        }
         Ok(Answer { status, bytes })
     }
+}
+
+/// What a problem says, behind its status.
+fn detail(bytes: &[u8]) -> String {
+    let problem = serde_json::from_slice(bytes).map(|problem: Problem| problem.detail);
+    problem.map(|detail| format!(": {detail}")).unwrap_or_default()
 }
 
 fn read_url(text: &str) -> Result<reqwest::Url, BadUrls> {
@@ -419,6 +425,7 @@ mod tests {
             answer("404 Not Found", "what?"),
             answer("200 OK", "{"),
             elsewhere.to_owned(),
+            answer("507 Insufficient Storage", &problem.replace("taken", "full")),
         ])
         .await;
         let uplink = Uplink::new(&url, Secret::default()).unwrap();
@@ -427,9 +434,11 @@ mod tests {
         let error = uplink.heartbeat(&name, &beat).await.unwrap_err();
         assert!(matches!(&error, UplinkError::Conflict(p) if p.detail == "taken"), "{error:?}");
         assert_eq!(uplink.delete_table(&"t".parse().unwrap()).await, Ok(false));
-        for what in ["a broken answer", "a redirect", "a closed port"] {
+        for what in ["a broken answer", "a redirect", "an uplink's trouble", "a closed port"] {
             let error = uplink.heartbeat(&name, &beat).await.unwrap_err();
             assert!(matches!(error, UplinkError::NoAnswer(_)), "{what}: {error:?}");
+            let says = error.to_string().contains("507 Insufficient Storage: full");
+            assert_eq!(says, what == "an uplink's trouble", "{error}");
         }
     }
 

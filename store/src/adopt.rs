@@ -7,7 +7,7 @@ use firn_wire::record::{Effect, Put};
 use super::follower::{Follower, Stage};
 use super::journal::Waits;
 use super::lead::Lead;
-use super::replica::{Replica, Role};
+use super::replica::{Left, Replica, Role};
 use super::shard::Shard;
 use super::sweep::Sweep;
 use super::time::Now;
@@ -30,6 +30,7 @@ impl<H> Shard<H> {
         for row in rows.filter(|row| shard_of(row.id, shards) == number) {
             self.adopt_row(now, map, row);
         }
+        self.remove_strangers(map);
         self.drop_tables(now, map);
         if self.peers.count() > 2 * map.workers.len() + PEERS_SPARE {
             self.forget_peers(map);
@@ -39,6 +40,7 @@ impl<H> Shard<H> {
     /// Forgets runs of workers that are neither registered nor spoken of in a partition.
     fn forget_peers(&mut self, map: &MapIndex) {
         let mut spoken_of = vec![false; self.peers.count()];
+        self.left.iter().flat_map(|left| &left.deposed).for_each(|peer| spoken_of[*peer] = true);
         for replica in &self.replicas {
             let followers = replica.lead().map_or(&[][..], |lead| &lead.followers);
             followers.iter().for_each(|follower| spoken_of[follower.peer] = true);
@@ -75,10 +77,30 @@ impl<H> Shard<H> {
             }
         }
         if let Some(at) = known
-            && !self.concerns(row)
-            && row.rev >= self.replicas[at].promise.rev
+            && !self.replicas[at].is_reloaded
+            && self.is_strange(at)
         {
             self.remove(at);
+        }
+    }
+
+    /// Whether a partition should not be here, by the newest row.
+    fn is_strange(&self, at: usize) -> bool {
+        let Replica { row, promise, .. } = &self.replicas[at];
+        !self.concerns(row) && row.rev >= promise.rev
+    }
+
+    /// What was read from disk and should not be here goes when a map says so that knows this run: one that was kept with it
+    /// may be older than it.
+    fn remove_strangers(&mut self, map: &MapIndex) {
+        let me = &self.setup.me;
+        if map.worker(&me.name).is_none_or(|row| row.incarnation != me.incarnation) {
+            return;
+        }
+        for at in (0..self.replicas.len()).rev() {
+            if self.replicas[at].is_reloaded && self.is_strange(at) {
+                self.remove(at);
+            }
         }
     }
 
@@ -100,6 +122,10 @@ impl<H> Shard<H> {
         self.end_reign(at);
         let mut replica = self.replicas.swap_remove(at);
         self.places.remove(&replica.row.id);
+        let deposed = replica.promise.deposed;
+        if !deposed.is_empty() {
+            self.left.push(Left { partition: replica.row.id, rev: replica.row.rev, deposed });
+        }
         if let Some(moved) = self.replicas.get(at) {
             self.places.insert(moved.row.id, at);
         }
@@ -235,6 +261,7 @@ impl<H> Shard<H> {
                 }
             }
         }
+        self.end_mending(at);
     }
 
     /// Brings a led partition's followers to what the row, the map and the proposal say.

@@ -22,6 +22,15 @@ impl<H> Shard<H> {
         self.peers[at].heard = Some(now.lease_ms);
         self.peers[at].clock = self.peers[at].clock.max(beacon.clock);
         let excepts = self.keeps(Rule::PromisesExcepted);
+        self.left.retain_mut(|left| {
+            if beacon.map >= left.rev {
+                left.deposed.retain(|place| *place != at);
+            }
+            if excepts && left.deposed.contains(&at) {
+                except.push(left.partition);
+            }
+            !left.deposed.is_empty()
+        });
         for replica in &mut self.replicas {
             let (row, deposed) = (&replica.row, &mut replica.promise.deposed);
             if row.epoch >= replica.promise.epoch && beacon.map >= row.rev {

@@ -5,7 +5,7 @@ use firn_wire::ids::{Epoch, MapVersion, PartitionId, WorkerId};
 use firn_wire::map::{MapIndex, PartitionRow, WorkerRow, WorkerState};
 use firn_wire::registry::{Kept, Proposal};
 
-use super::follower::{Follower, Stage};
+use super::follower::{Follower, OnDisk, Stage};
 use super::lead::Handover;
 use super::replica::{Outstanding, Role};
 use super::rules::Rule;
@@ -177,15 +177,15 @@ impl<H> Shard<H> {
         self.judge_from <= now.lease_ms && (silent || stands_still || behind)
     }
 
-    /// Copies that have everything are added. From a moment before the proposal on commits and leases need them, so what
-    /// they lack then is not committed without them.
+    /// Copies that have everything, and on their disks, are added. From a moment before the proposal on commits and leases
+    /// need them, so what they lack then is not committed without them.
     fn add_complete(&mut self, at: usize, now: Now, map: &MapIndex) -> bool {
         let learner_complete = self.keeps(Rule::LearnerComplete);
         let replica = &self.replicas[at];
         let Some(lead) = replica.lead() else { return false };
         let tail = replica.partition.order.tail;
-        let mut joining = Vec::new();
-        let mut ready = Vec::new();
+        let are_kept = self.keeps(Rule::AddedAreKept);
+        let (mut joining, mut ready, mut ask) = (Vec::new(), Vec::new(), Vec::new());
         for follower in lead.followers.iter().filter(|follower| !follower.in_sync) {
             let peer = &self.peers[follower.peer];
             let fits = !follower.broken
@@ -198,6 +198,7 @@ impl<H> Shard<H> {
             match follower.joining {
                 _ if !fits => joining.push((follower.peer, None)),
                 _ if !learner_complete => ready.push(peer.id.clone()),
+                None if follower.on_disk != OnDisk::Yes && are_kept => ask.push(follower.peer),
                 None => joining.push((follower.peer, acked.map(|_| tail.unwrap_or_default()))),
                 Some(last) if acked.is_some_and(|acked| acked > last || tail.is_none()) => {
                     ready.push(peer.id.clone());
@@ -206,6 +207,7 @@ impl<H> Shard<H> {
             }
         }
         self.set_joining(at, &joining);
+        self.ask_again(at, &ask);
         if ready.is_empty() {
             return false;
         }
@@ -223,6 +225,19 @@ impl<H> Shard<H> {
             }
         }
         self.advance(at);
+    }
+
+    /// Who had not everything on disk when it was asked is asked again.
+    fn ask_again(&mut self, at: usize, peers: &[usize]) {
+        let Some(lead) = self.replicas[at].lead_mut() else { return };
+        for peer in peers {
+            if let Some(follower) = lead.follower(*peer) {
+                follower.on_disk = OnDisk::Unknown;
+            }
+            if let Some(link) = &mut self.peers[*peer].link {
+                link.restless = true;
+            }
+        }
     }
 
     /// Gives the partition to whom it should belong, if that worker has everything. Returns whether it is on.

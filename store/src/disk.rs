@@ -114,6 +114,8 @@ pub struct Filled {
     pub hurry: bool,
     /// Bytes that are not of records.
     pub snapshots: usize,
+    /// Whether snapshots are left that a copy needs to be in sync.
+    pub is_awaited: bool,
 }
 
 /// How soon what is new is to be on disk.
@@ -135,6 +137,7 @@ impl Filled {
         self.mark = more.mark;
         self.hurry |= more.hurry;
         self.snapshots += more.snapshots;
+        self.is_awaited = more.is_awaited;
     }
 
     /// Puts the checksums in: not under the shard's lock.
@@ -165,7 +168,8 @@ struct Writing {
 pub(crate) struct Disk {
     /// Records before it have been handed out.
     pub(crate) sent: Position,
-    gone: Vec<PartitionId>,
+    /// Partitions of which nothing counts any more that is before a place in the log, by that.
+    gone: VecDeque<(Position, PartitionId)>,
     /// Those that were handed out and may not be on disk.
     gone_handed: Vec<PartitionId>,
     /// Partitions that are to be written, since what is on disk does not lead to what they are.
@@ -204,18 +208,33 @@ impl Disk {
 
     fn renewals_done(&self) -> u64 {
         let writes = self.writing.as_ref().is_some_and(|writing| writing.number.is_none());
-        self.renewals - u64::from(writes || !self.renewing.is_empty())
+        self.renewals.saturating_sub(u64::from(writes || !self.renewing.is_empty()))
     }
 
     /// A partition is to be written anew. One that is to be already keeps its number: who waits for that waits for this.
-    fn want(&mut self, id: PartitionId) {
+    /// Returns the number.
+    fn want(&mut self, id: PartitionId) -> u64 {
         let begun = self.writing.take_if(|writing| writing.partition == id);
         if let Some(number) = begun.and_then(|writing| writing.number) {
             self.wanted.push_front((number, id));
-        } else if !self.wanted.iter().any(|(_, wanted)| *wanted == id) {
-            self.renewing.retain(|renewing| *renewing != id);
-            self.asked += 1;
-            self.wanted.push_back((self.asked, id));
+            return number;
+        }
+        if let Some((number, _)) = self.wanted.iter().find(|(_, wanted)| *wanted == id) {
+            return *number;
+        }
+        self.renewing.retain(|renewing| *renewing != id);
+        self.asked += 1;
+        self.wanted.push_back((self.asked, id));
+        self.asked
+    }
+
+    /// A partition that is to be written cannot be yet. What was before stays until it is.
+    fn defer(&mut self, id: PartitionId) {
+        let begun = self.writing.take_if(|writing| writing.partition == id).is_some();
+        let queued = self.wanted.len();
+        self.wanted.retain(|(_, wanted)| *wanted != id);
+        if begun || self.wanted.len() < queued {
+            self.renewing.push_back(id);
         }
     }
 
@@ -277,19 +296,41 @@ fn item(out: &mut Vec<u8>, item: &Item<'_>) {
 }
 
 impl<H> Shard<H> {
-    /// A partition is to be written anew: what the disk has of it does not lead to what it is now.
+    /// A partition is to be written anew: what the disk has of it does not lead to what it is now. One of which entries are
+    /// mended waits until they are: what waits for the disk must not wait for that, since records that mend may come last.
     pub(crate) fn want_snapshot(&mut self, at: usize) {
-        let id = self.replicas[at].row.id;
-        if let Some(disk) = &mut self.disk {
-            disk.want(id);
+        let replica = &mut self.replicas[at];
+        let Some(disk) = &mut self.disk else { return };
+        replica.is_unwritten = !replica.mended.is_empty();
+        if replica.is_unwritten {
+            disk.defer(replica.row.id);
+        } else {
+            replica.snapshot = disk.want(replica.row.id);
         }
+    }
+
+    /// A partition's entries are those of its last record again.
+    pub(crate) fn end_mending(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        replica.mended.clear();
+        if std::mem::take(&mut replica.is_unwritten) {
+            self.want_snapshot(at);
+        }
+    }
+
+    /// Whether all of a copy is on disk, but for what was written last; without a disk nothing is to be.
+    pub(crate) fn is_kept(&self, at: usize) -> bool {
+        let replica = &self.replicas[at];
+        let is_written = |disk: &Disk| disk.synced.snapshots >= replica.snapshot;
+        let is_whole = replica.incomplete.is_none() && !replica.is_unwritten;
+        is_whole && self.disk.as_ref().is_none_or(is_written)
     }
 
     /// What the disk has of a partition is nothing to go on from any more.
     pub(crate) fn note_gone(&mut self, id: PartitionId) {
         if let Some(disk) = &mut self.disk {
             disk.drop_from_queue(id);
-            disk.gone.push(id);
+            disk.gone.push_back((self.log.end(), id));
         }
     }
 
@@ -406,9 +447,10 @@ impl<H> Shard<H> {
     /// What was handed out and is not on disk will never be: all partitions are written anew.
     pub fn lose_disk(&mut self) {
         let (end, ids) = (self.log.end(), self.whole_partitions());
+        ids.into_iter().for_each(|id| self.want_snapshot(self.places[&id]));
         if let Some(disk) = &mut self.disk {
-            ids.into_iter().for_each(|id| disk.want(id));
-            disk.gone.append(&mut disk.gone_handed);
+            let handed = std::mem::take(&mut disk.gone_handed);
+            handed.into_iter().rev().for_each(|id| disk.gone.push_front((Position::default(), id)));
             disk.sent = end;
             disk.lost = Some((disk.synced, disk.asked));
         }
@@ -424,12 +466,8 @@ impl<H> Shard<H> {
     ) -> Option<Filled> {
         let mut out = std::mem::take(memory);
         out.clear();
-        let disk = self.disk.as_mut()?;
-        for partition in std::mem::take(&mut disk.gone) {
-            item(&mut out, &Item::Gone { partition });
-            disk.gone_handed.push(partition);
-        }
         self.fill_records(records_max, &mut out);
+        self.fill_gone(&mut out);
         let records = out.len();
         let entries_max = out.len() + entries_max;
         while out.len() < entries_max && self.fill_snapshot(&mut out) {}
@@ -440,11 +478,12 @@ impl<H> Shard<H> {
             return None;
         }
         let mark = disk.mark();
-        let is_all = disk.sent == self.log.end() && mark.snapshots == disk.asked;
+        let is_all = disk.sent == self.log.end() && disk.gone.is_empty();
+        let is_all = is_all && mark.snapshots == disk.asked;
         // Where nothing can be written now, the next sync is soon enough.
         disk.hurry = hurry && !is_all && !out.is_empty();
-        let snapshots = out.len() - records;
-        Some(Filled { bytes: out, mark, hurry, snapshots })
+        let (snapshots, is_awaited) = (out.len() - records, disk.asked > disk.snapshots_done());
+        Some(Filled { bytes: out, mark, hurry, snapshots, is_awaited })
     }
 
     fn fill_records(&mut self, bytes_max: usize, out: &mut Vec<u8>) {
@@ -452,16 +491,17 @@ impl<H> Shard<H> {
         if disk.sent < self.log.start() {
             return self.lose_disk();
         }
-        if disk.sent == self.log.end() {
+        let until = disk.gone.front().map_or(self.log.end(), |(from, _)| *from);
+        if disk.sent >= until {
             return;
         }
         let log = &self.log;
         let kept = |table| !disk.is_volatile(table);
         let mut sent = disk.sent;
         frame(out, RECORDS, |out| {
-            let until = out.len() + bytes_max;
-            for (_, held) in log.walk(sent) {
-                if out.len() >= until {
+            let bytes_max = out.len() + bytes_max;
+            for (position, held) in log.walk(sent) {
+                if out.len() >= bytes_max || position >= until {
                     break;
                 }
                 sent = held.next;
@@ -479,6 +519,15 @@ impl<H> Shard<H> {
         }
     }
 
+    /// What is of no use any more is named behind its records and before those of a later life.
+    fn fill_gone(&mut self, out: &mut Vec<u8>) {
+        let Some(disk) = &mut self.disk else { return };
+        while let Some((_, partition)) = disk.gone.pop_front_if(|(from, _)| *from <= disk.sent) {
+            item(out, &Item::Gone { partition });
+            disk.gone_handed.push(partition);
+        }
+    }
+
     /// Writes some of a snapshot; false when there is none to be written now.
     fn fill_snapshot(&mut self, out: &mut Vec<u8>) -> bool {
         let Some((at, next)) = self.snapshot_place(out) else { return false };
@@ -491,6 +540,8 @@ impl<H> Shard<H> {
                 let from = if id == next.0 { next.1 } else { 0 };
                 Some(self.fill_chunk(at, (id, from), out))
             }
+            // With entries newer than the records it would be nothing that ever was.
+            None if disk.sent != self.log.end() => return false,
             None => {
                 self.fill_end(at, out);
                 None
@@ -510,8 +561,8 @@ impl<H> Shard<H> {
         if let Some(writing) = &disk.writing {
             return Some((self.places[&writing.partition], writing.next));
         }
-        // Records of before must not come after the begin: some may be undone.
-        if disk.sent != self.log.end() {
+        // What was before must not come after the begin: some records may be undone.
+        if disk.sent != self.log.end() || !disk.gone.is_empty() {
             return None;
         }
         let (replicas, places) = (&self.replicas, &self.places);

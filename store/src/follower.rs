@@ -66,7 +66,19 @@ pub(crate) struct Follower {
     pub(crate) asked_in: u64,
     /// Since when it is not live, lease clock.
     pub(crate) behind_since: Option<u64>,
+    pub(crate) on_disk: OnDisk,
     pub(crate) stage: Stage,
+}
+
+/// Whether a copy that is live has all of it on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDisk {
+    /// Not known: it is to be asked.
+    Unknown,
+    /// It was asked.
+    Asked,
+    /// It has.
+    Yes,
 }
 
 impl Follower {
@@ -82,6 +94,7 @@ impl Follower {
             asked_by: MapVersion::default(),
             asked_in: 0,
             behind_since: Some(now),
+            on_disk: OnDisk::Unknown,
             stage: Stage::Apart { again: now },
         }
     }
@@ -108,6 +121,7 @@ impl Follower {
                 self.behind_since.get_or_insert(now);
             }
         }
+        self.on_disk = OnDisk::Unknown;
         self.stage = stage;
     }
 }

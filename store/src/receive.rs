@@ -24,12 +24,15 @@ pub struct Notices(Vec<Said>);
 enum Said {
     At { partition: PartitionId, epoch: Epoch, found: Found },
     Refuse { partition: PartitionId, epoch: Epoch, sequence: u64, why: Refusal },
+    Kept { partition: PartitionId },
 }
 
 impl Said {
     fn partition(&self) -> PartitionId {
         match self {
-            Self::At { partition, .. } | Self::Refuse { partition, .. } => *partition,
+            Self::At { partition, .. }
+            | Self::Refuse { partition, .. }
+            | Self::Kept { partition } => *partition,
         }
     }
 }
@@ -59,6 +62,7 @@ impl Notices {
                 sequence: *sequence,
                 why: *why,
             },
+            Said::Kept { partition } => Notice::Kept { partition: *partition },
         });
         encode(&Ack { shard, number, notices: notices.collect() })
     }
@@ -84,7 +88,8 @@ pub fn shards_of(item: &Item<'_>, shards: u16) -> Vec<usize> {
         | Item::Base { partition, .. }
         | Item::Chunk { partition, .. }
         | Item::Tokens { partition, .. }
-        | Item::Complete { partition, .. } => *partition,
+        | Item::Complete { partition, .. }
+        | Item::Keep { partition } => *partition,
     };
     vec![shard_of(partition, shards)]
 }
@@ -177,6 +182,14 @@ impl<H> Shard<H> {
                 self.with(*partition, from, out, |shard, at| {
                     shard.take_complete(at, tables, *digest)
                 });
+            }
+            Item::Keep { partition } => {
+                let mut is_kept = false;
+                self.with(*partition, from, out, |shard, at| {
+                    is_kept = shard.is_kept(at);
+                    Ok(())
+                });
+                out.0.extend(is_kept.then_some(Said::Kept { partition: *partition }));
             }
         }
     }
@@ -359,10 +372,14 @@ impl<H> Shard<H> {
             self.begin_copying(at, base);
         } else if base.sequence > own || base.resumed && base.sequence != own {
             return Err(Refusal::Gap);
-        } else {
-            self.cut(at, base.sequence);
         }
-        self.mend(at, base)
+        let undoes = self.replicas[at].partition.order.sequence > base.sequence;
+        self.cut(at, base.sequence);
+        let mended = self.mend(at, base);
+        if undoes && self.keeps(Rule::UndoneWrittenAnew) {
+            self.want_snapshot(at);
+        }
+        mended
     }
 
     fn begin_copying(&mut self, at: usize, base: &Base<'_>) {
@@ -371,6 +388,7 @@ impl<H> Shard<H> {
         replica.incomplete = Some((TableId(0), 0));
         replica.is_reloaded = false;
         replica.mended.clear();
+        replica.is_unwritten = false;
         // Steps that are undone may be done again; the primary's tokens come with the last entries.
         replica.partition.once = Default::default();
         let id = replica.row.id;
@@ -380,10 +398,6 @@ impl<H> Shard<H> {
 
     /// Forgets the records after a number; the entries they changed are mended.
     fn cut(&mut self, at: usize, sequence: u64) {
-        let undoes = self.replicas[at].partition.order.sequence > sequence;
-        if undoes && self.keeps(Rule::UndoneWrittenAnew) {
-            self.want_snapshot(at);
-        }
         let order = &mut self.replicas[at].partition.order;
         while order.sequence > sequence {
             let held = order.tail.and_then(|tail| self.log.record(tail));
@@ -411,7 +425,7 @@ impl<H> Shard<H> {
         let replica = &mut self.replicas[at];
         replica.mended_until = base.last;
         if replica.partition.order.sequence >= base.last {
-            replica.mended.clear();
+            self.end_mending(at);
         }
         Ok(())
     }
@@ -446,8 +460,8 @@ impl<H> Shard<H> {
         let tail = partition.order.tail;
         let (start, _) = self.log.append(tail, |out| out.extend_from_slice(record.bytes));
         partition.order.tail = Some(start);
-        if sequence >= replica.mended_until {
-            replica.mended.clear();
+        if sequence >= replica.mended_until && !replica.mended.is_empty() {
+            self.end_mending(at);
         }
         if self.log.is_full() {
             self.trim_log_of_copy();

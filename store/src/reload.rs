@@ -189,9 +189,11 @@ impl<H> Shard<H> {
             let (record, rest) = Record::read(bytes).map_err(|_| Damage::Content("a record"))?;
             bytes = rest;
             let id = record.head.partition;
+            // The first record of all follows on nothing: a partition that began here needs no snapshot before it.
+            let begins = record.head.sequence == 1;
             if shard_of(id, self.setup.shards) == usize::from(self.setup.number)
                 && !ended.contains(&id)
-                && let Some(at) = self.place(id)
+                && let Some(at) = self.place(id).or_else(|| begins.then(|| self.reload_place(id)))
                 && !self.reload_record(at, &record)?
                 && self.keeps(Rule::GapsEndReading)
             {

@@ -1,6 +1,6 @@
 //! A partition with its place in the protocol: whom it follows or who follows it, what was promised, what is proposed.
 
-use firn_wire::ids::{Epoch, MapVersion, TableId, WorkerId};
+use firn_wire::ids::{Epoch, MapVersion, PartitionId, TableId, WorkerId};
 use firn_wire::map::PartitionRow;
 
 use super::follower::Place;
@@ -46,6 +46,16 @@ pub(crate) struct Promise {
     pub(crate) deposed: Vec<usize>,
 }
 
+/// A partition that is not here any more, while earlier primaries of it may still count on our grants.
+#[derive(Debug, Clone)]
+pub(crate) struct Left {
+    pub(crate) partition: PartitionId,
+    /// The last row it was here by: who knows it counts on nothing of ours.
+    pub(crate) rev: MapVersion,
+    /// As in [`Promise`].
+    pub(crate) deposed: Vec<usize>,
+}
+
 /// A change of the row that was proposed and is not settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outstanding {
@@ -84,6 +94,10 @@ pub(crate) struct Replica<H> {
     pub(crate) mended_until: u64,
     /// Whether what is here was read from disk, and no map has said yet what it is.
     pub(crate) is_reloaded: bool,
+    /// Whether its disk is to have it anew, once keys are mended.
+    pub(crate) is_unwritten: bool,
+    /// The last snapshot of it that its disk was to have; 0: none was needed.
+    pub(crate) snapshot: u64,
     /// Until when its records are kept for a backup that reads it, lease clock; 0: none does.
     pub(crate) exported_until: u64,
 }
@@ -103,6 +117,8 @@ impl<H> Replica<H> {
             mended: Vec::new(),
             mended_until: 0,
             is_reloaded: false,
+            is_unwritten: false,
+            snapshot: 0,
             exported_until: 0,
         }
     }

@@ -62,8 +62,8 @@ pub enum Rule {
     WholeSnapshotsRead,
     /// Where a table is `always` on disk a reign has started when its first record is on the disks.
     StartOnDisks,
-    /// What a copy says it has counts as the answer to the last question only: an earlier one may be answered late.
-    LateAnswersIgnored,
+    /// A copy is added when all of it is on its disk.
+    AddedAreKept,
 }
 
 impl Rule {
@@ -98,7 +98,7 @@ impl Rule {
         Self::GapsEndReading,
         Self::WholeSnapshotsRead,
         Self::StartOnDisks,
-        Self::LateAnswersIgnored,
+        Self::AddedAreKept,
     ];
 }
 

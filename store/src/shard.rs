@@ -23,7 +23,7 @@ use super::journal::{Journal, Waits, mark};
 use super::log::{Log, Position};
 use super::operation::{Blocked, Work};
 use super::peer::Peers;
-use super::replica::{Replica, Role};
+use super::replica::{Left, Replica, Role};
 use super::rules::{Rule, Rules};
 use super::scan::{Page, Place};
 use super::sweep::Sweep;
@@ -97,6 +97,8 @@ pub struct Shard<H> {
     pub(crate) replicas: Vec<Replica<H>>,
     pub(crate) places: HashMap<PartitionId, usize, foldhash::fast::RandomState>,
     pub(crate) peers: Peers,
+    /// Partitions that were here.
+    pub(crate) left: Vec<Left>,
     pub(crate) log: Log,
     /// What is to be on disk; None: there is no disk.
     pub(crate) disk: Option<Disk>,
@@ -133,6 +135,7 @@ impl<H> Shard<H> {
             replicas: Vec::new(),
             places: HashMap::default(),
             peers: Peers::default(),
+            left: Vec::new(),
             journal: Journal::default(),
             dirty: Vec::new(),
             fates: Vec::new(),

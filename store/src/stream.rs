@@ -7,7 +7,7 @@ use firn_wire::replica::{Ack, Batch, Item, Notice, Refusal, encode};
 use super::chunk;
 use super::disk::tokens_of;
 use super::entry::Content;
-use super::follower::{At, Follower, Place, Stage};
+use super::follower::{At, Follower, OnDisk, Place, Stage};
 use super::log::Position;
 use super::peer::Link;
 use super::replica::Role;
@@ -129,6 +129,7 @@ impl<H> Shard<H> {
         self.stream(peer, &mut draft);
         if restless {
             (0..self.replicas.len()).for_each(|at| self.complete(at, peer, now, &mut draft));
+            (0..self.replicas.len()).for_each(|at| self.ask_kept(at, peer, &mut draft));
         }
         let shard = self.setup.number;
         let link = self.peers.link(peer, session)?;
@@ -454,6 +455,20 @@ impl<H> Shard<H> {
         self.enter(at, peer, now, Stage::Live { from, batch });
     }
 
+    /// A copy that is live and not in sync is asked whether it has everything on its disk.
+    fn ask_kept(&mut self, at: usize, peer: usize, draft: &mut Draft) {
+        let replica = &mut self.replicas[at];
+        let partition = replica.row.id;
+        let Some(follower) = replica.lead_mut().and_then(|lead| lead.follower(peer)) else {
+            return;
+        };
+        let is_live = matches!(follower.stage, Stage::Live { .. });
+        if is_live && !follower.in_sync && follower.on_disk == OnDisk::Unknown {
+            follower.on_disk = OnDisk::Asked;
+            draft.push(Part::Whole(Item::Keep { partition }), 0);
+        }
+    }
+
     /// The number of the batch with which a worker has everything up to now.
     fn batch_of(&self, peer: usize, draft: &Draft) -> u64 {
         let sent = self.peers[peer].link.as_ref().map_or(0, |link| link.batches);
@@ -481,7 +496,6 @@ impl<H> Shard<H> {
     fn notice(&mut self, peer: usize, now: Now, batch: u64, notice: &Notice<'_>) {
         let Some(at) = self.place(notice.partition()) else { return };
         let refusals_count = self.keeps(Rule::RefusalsCount);
-        let late_count = !self.keeps(Rule::LateAnswersIgnored);
         let reign = self.replicas[at].partition.reign;
         let last = self.replicas[at].partition.order.sequence;
         let rev = self.replicas[at].row.rev;
@@ -489,7 +503,7 @@ impl<H> Shard<H> {
         let Some(follower) = lead.and_then(|lead| lead.follower(peer)) else { return };
         match notice {
             Notice::At { epoch, sequence, divergent, resume, .. } => {
-                let is_late = batch < follower.asked_in && !late_count;
+                let is_late = batch < follower.asked_in;
                 if *epoch != reign || is_late || !matches!(follower.stage, Stage::Asked) {
                     return;
                 }
@@ -510,6 +524,11 @@ impl<H> Shard<H> {
                 follower.enter(Stage::Apart { again }, now.lease_ms);
             }
             Notice::Refuse { .. } => {}
+            Notice::Kept { .. } => {
+                if matches!(follower.stage, Stage::Live { batch: live, .. } if live <= batch) {
+                    follower.on_disk = OnDisk::Yes;
+                }
+            }
         }
     }
 }

@@ -396,6 +396,37 @@ fn a_snapshot_that_was_lost_is_not_on_disk() {
     assert!(writer.mark.is_some_and(|mark| mark.reaches(until)), "{:?} {until:?}", writer.mark);
 }
 
+/// A partition that begins here waits behind other snapshots: its records are read all the same.
+#[test]
+fn what_began_here_is_read_without_a_snapshot() {
+    let mut writer = Writer::new();
+    writer.happen(&Event::Set(1, 7, 10));
+    writer.fill(1_000, 0);
+    let (_, shards, _) = reload(&writer.disk, 2);
+    let entries: u64 = shards.iter().map(|shard| shard.holdings().entries).sum();
+    assert_eq!(entries, 1);
+}
+
+/// A disk that lagged behind had the end of a snapshot before the records some of its entries were of: cut there it was read
+/// back as what the partition had never been.
+#[test]
+fn a_snapshot_ends_behind_the_records_that_its_entries_are_of() {
+    let mut writer = Writer::new();
+    for key in 0..=255 {
+        writer.happen(&Event::Set(0, key, 600));
+        writer.fill(1_000_000, 1_000_000);
+    }
+    writer.shard.renew_disk();
+    // More than one part, of which the first is written.
+    writer.fill(0, 1);
+    (0..=255).for_each(|key| writer.happen(&Event::Set(0, key, 10)));
+    while writer.shard.disk_urgency() > Urgency::None {
+        writer.fill(100, 1_000_000);
+        let (good, shards, _) = reload(&writer.disk, 1);
+        writer.check(good, &shards);
+    }
+}
+
 proptest! {
     /// The power goes: what was not synced is there up to any byte, and what is there of it may be wrong.
     #[test]

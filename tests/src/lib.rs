@@ -4,7 +4,7 @@
 //! proxy`, [`cluster`] is some of them that belong together, [`raw`] talks to a socket byte by byte, [`exchange`] HTTP
 //! over one, [`doors`] says one thing in every protocol, [`redis`] is Debian's redis-server and a connection that takes
 //! replies, [`client`] is an HTTP client for loopback, [`wait`] waits for a condition, [`mod@outside`] finds and starts
-//! programs that are not ours, [`usage`] reads what a process uses, [`sockets`] what arrives at a listener, [`choices`]
+//! programs that are not ours, [`small_disk`] can be filled, [`usage`] reads what a process uses, [`sockets`] what arrives at a listener, [`choices`]
 //! draws from a seed, [`linearizability`] judges what clients saw of a store, [`chaos`] does so while things fail.
 //!
 //! Our own listeners are given port 0 and say what they got, and nothing sleeps for luck. A cluster ends with its value,
@@ -32,6 +32,7 @@ pub mod outside;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod small_disk;
 pub mod sockets;
 pub mod usage;
 pub mod wait;
@@ -42,4 +43,5 @@ pub use exchange::{Answer, Http};
 pub use outside::{OutsideServer, outside};
 pub use process::Process;
 pub use raw::Raw;
+pub use small_disk::SmallDisk;
 pub use wait::{DEADLINE, wait_until};

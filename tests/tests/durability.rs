@@ -3,12 +3,10 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use firn_tests::outside::skip;
 use firn_tests::redis::Talk;
-use firn_tests::{Cluster, DEADLINE, Process, wait_until};
+use firn_tests::{Cluster, DEADLINE, Process, SmallDisk, wait_until};
 
 /// `everysec`: what is older than that survives everything.
 const A_SECOND: Duration = Duration::from_millis(1_100);
@@ -151,35 +149,14 @@ fn an_end_that_was_torn_off_is_left_out_and_damage_before_it_has_a_name() {
     }
 }
 
-/// A small file system of its own.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(path: &Path) -> Option<Self> {
-        std::fs::create_dir_all(path).expect("a folder can be made");
-        let mount = ["-t", "tmpfs", "-o", "size=8m", "tmpfs"];
-        let done = Command::new("mount").args(mount).arg(path).status();
-        done.is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_what_is_to_survive_and_goes_on_when_there_is_space() {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let path = scratch.path().join("disk");
-    let Some(small) = Small::mount(&path) else {
-        return skip("mounting a small file system needs root");
-    };
+    let Some(disk) = SmallDisk::mount(&path) else { return };
     let mut cluster = Cluster::alone_builder().env("DATA", path.display()).start();
     cluster.firn(&["tables", "alter", "db1", "--durability", "none"]);
-    let ballast = path.join("ballast");
-    std::fs::write(&ballast, vec![1; 5 << 20]).expect("there is room for that");
+    disk.take(5 << 20);
     let mut client = talk(cluster.worker(0));
     let value = "x".repeat(50_000);
     let refused = wait_until("a write is refused", DEADLINE, || {
@@ -196,7 +173,7 @@ fn a_full_disk_refuses_what_is_to_survive_and_goes_on_when_there_is_space() {
     assert_eq!(ask(&mut client, &["SELECT", "1"]), "+OK\r\n");
     assert_eq!(ask(&mut client, &["SET", "k", "v"]), "+OK\r\n");
     assert_eq!(ask(&mut client, &["SELECT", "0"]), "+OK\r\n");
-    std::fs::remove_file(&ballast).expect("it is there");
+    disk.free();
     wait_until("writes go on", DEADLINE, || {
         (ask(&mut client, &["SET", "after", "space"]) == "+OK\r\n").then_some(())
     });
@@ -206,5 +183,5 @@ fn a_full_disk_refuses_what_is_to_survive_and_goes_on_when_there_is_space() {
     let mut client = talk(cluster.worker(0));
     assert_eq!(ask(&mut client, &["GET", "after"]), "$5\r\nspace\r\n");
     drop(cluster);
-    drop(small);
+    drop(disk);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firn_tests::client::http;
 use firn_tests::process::Start;
-use firn_tests::{DEADLINE, Process, binary, wait_until};
+use firn_tests::{DEADLINE, Process, SmallDisk, binary, wait_until};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +21,10 @@ struct Uplink {
 impl Uplink {
     fn start(with_data: bool, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(folder, with_data, arguments)
+    }
+
+    fn start_in(folder: TempDir, with_data: bool, arguments: &[&str]) -> Self {
         let mut arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         if with_data {
             arguments
@@ -137,6 +141,49 @@ async fn killed_while_it_stores_it_keeps_what_it_has_answered() {
             answered.iter().filter(|name| !tables.contains(&format!("\"{name}\""))).collect();
         assert!(lost.is_empty(), "answered and lost: {lost:?}");
     }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_it_refuses_changes_and_takes_them_again_when_there_is_room() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(disk) = SmallDisk::mount(&folder.path().join("data")) else { return };
+    let mut uplink = Uplink::start_in(folder, true, &[]);
+    uplink.register("w1", 1, 1).await;
+    let beat = json!({ "incarnation": "0000000000000001" });
+    let path = "/v1/workers/w1/heartbeat";
+    for round in 1..=2 {
+        let table = format!("/v1/tables/t{round}");
+        disk.fill();
+        let before = uplink.get("/v1/map").await;
+        for _ in 0..50 {
+            let (status, refused) = uplink.send("PUT", &table, None).await;
+            assert_eq!(status, 507, "{refused}");
+            assert_eq!(refused["type"], json!("urn:firn:problem:not-stored"));
+            let detail = refused["detail"].as_str().expect("text");
+            assert!(detail.contains("no space left") && detail.contains("make room"), "{detail}");
+            let (status, beaten) = uplink.send("POST", path, Some(beat.clone())).await;
+            assert_eq!((status.as_u16(), &beaten["version"]), (200, &before["version"]));
+        }
+        assert_eq!(uplink.get("/v1/map").await, before);
+        assert_eq!(uplink.get("/readyz").await, json!("ok\n"));
+
+        disk.free();
+        let made = tokio::time::timeout(DEADLINE, async {
+            while uplink.send("PUT", &table, None).await.0 != 201 {
+                uplink.send("POST", path, Some(beat.clone())).await;
+            }
+        });
+        made.await.expect("changes are taken again");
+        let log = uplink.process.log();
+        for says in ["the map does not change before", "works again: the map is"] {
+            assert_eq!(log.matches(says).count(), round, "{log}");
+        }
+    }
+    uplink.kill_and_restart();
+    assert_eq!(uplink.get("/v1/tables/t1").await["name"], json!("t1"));
+    assert_eq!(uplink.get("/v1/tables/t2").await["name"], json!("t2"));
+    assert!(uplink.process.terminate().success());
+    drop(disk);
 }
 
 /// limits-and-security.md, bad input, 10.

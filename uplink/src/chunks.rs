@@ -74,6 +74,12 @@ impl Change {
         change
     }
 
+    /// Writes all of a state that is stored once more.
+    pub fn again(state: &State) -> Self {
+        let change = Self::between(None, state);
+        Self { expected: change.puts.get(VERSION).cloned(), ..change }
+    }
+
     fn rows<T: Serialize + PartialEq>(&mut self, kind: &str, old: &[T], new: &[T]) {
         let mut old = old.chunks(CHUNK_ROWS);
         let mut number = 0;

@@ -128,7 +128,7 @@ impl Shell {
         self.published.borrow().clone()
     }
 
-    /// Whether the registry's thread still works: it ends when its store fails.
+    /// Whether the registry's thread works. It does so while its store fails: who reads the map is served.
     fn ready(&self) -> Answered {
         match self.published.has_changed() {
             Ok(_) => Ok(HttpResponse::Ok().content_type("text/plain").body("ok\n")),

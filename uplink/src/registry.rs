@@ -114,8 +114,8 @@ pub enum Answer {
     Nothing,
 }
 
-/// The registry of one cluster.
-#[derive(Debug)]
+/// The registry of one cluster. A clone is what it was, should a change turn out not to be stored.
+#[derive(Debug, Clone)]
 pub struct Registry {
     state: State,
     history: Arc<History>,

@@ -65,7 +65,7 @@ pub enum Error {
     /// A setting cannot be as wished: change it.
     #[error("{0}")]
     Settings(String),
-    /// The store cannot be used, or has failed: look at the disk.
+    /// The store cannot be used: look at the disk.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The listener cannot be used.
@@ -82,7 +82,7 @@ pub struct Running {
     owner: Handle,
     server: ServerHandle,
     served: JoinHandle<std::io::Result<()>>,
-    ended: oneshot::Receiver<Result<(), StoreError>>,
+    ended: oneshot::Receiver<()>,
 }
 
 /// Starts an uplink on a listener that is bound. Must be called within a tokio runtime, which it needs for as long as it
@@ -114,8 +114,9 @@ pub async fn start(config: Config, listener: TcpListener) -> Result<Running, Err
     let (owner, handle, published) = Owner::new(registry, store, clock, Arc::clone(&metrics));
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("registry".to_owned()).spawn(move || {
+        owner.run();
         // Nobody waits for the end of an uplink that was dropped.
-        let _ = end.send(owner.run());
+        let _ = end.send(());
     })?;
 
     let hold = if others_may_live { FIRST_PROPOSALS } else { Duration::ZERO };
@@ -133,13 +134,10 @@ impl Running {
         self.address
     }
 
-    /// Waits for an end that nobody asked for: its store has failed, or its listener.
+    /// Waits for an end that nobody asked for.
     pub async fn ended(&mut self) -> Error {
         tokio::select! {
-            stored = &mut self.ended => match stored {
-                Ok(Err(error)) => error.into(),
-                Ok(Ok(())) | Err(_) => Error::Listen(std::io::Error::other("the registry ended")),
-            },
+            _ = &mut self.ended => Error::Listen(std::io::Error::other("the registry ended")),
             _ = &mut self.served => Error::Listen(std::io::Error::other("the server ended")),
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::chunks::{Change, VERSION};
+use firn_wire::ids::MapVersion;
 
 pub use disk::Disk;
 
@@ -25,6 +26,12 @@ pub enum StoreError {
         /// What it is.
         found: String,
     },
+    /// What is stored is neither what this process stored last nor what it tried to store.
+    #[error(
+        "what is stored is not map {0}, which was stored last; restore the data directory, or start once with --rebuild to \
+         take the cluster over from its workers"
+    )]
+    Changed(MapVersion),
     /// What is stored cannot be read.
     #[error("the data in {} cannot be used: {why}", .folder.display())]
     Unreadable {
@@ -33,7 +40,20 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// The disk failed; nothing more is tried.
+    /// The disk has too little room for a change, of which nothing was written.
+    #[error(
+        "no space left for a change in {}: {} KiB are free and it may take {}",
+        .folder.display(), .free / 1024, .needed / 1024
+    )]
+    Full {
+        /// Where.
+        folder: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes a change may take.
+        needed: u64,
+    },
+    /// The disk failed. Whether a change was stored [`Store::load`] tells, once it works again.
     #[error("{what} failed: {source}")]
     Failed {
         /// What was done.
@@ -55,11 +75,11 @@ impl StoreError {
 
 /// Named values that survive.
 pub trait Store: Send {
-    /// All values.
-    fn load(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError>;
+    /// All values that are stored. After a change that failed: as they are found, with the change or without.
+    fn load(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError>;
 
     /// Applies a change if the stored version is the expected one. When this returns Ok the change survives whatever
-    /// the store promises to survive; after an error nothing is known of it, and the store must not be used any more.
+    /// the store promises to survive; after an error it may have been stored or not.
     fn compare_and_set(&mut self, change: &Change) -> Result<(), StoreError>;
 }
 
@@ -68,7 +88,7 @@ pub trait Store: Send {
 pub struct Memory(BTreeMap<String, Vec<u8>>);
 
 impl Store for Memory {
-    fn load(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+    fn load(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
         Ok(self.0.clone())
     }
 

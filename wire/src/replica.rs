@@ -8,7 +8,8 @@
 //!
 //! The talk about one partition: the primary says [`Item::Join`], the copy answers [`Notice::At`] with the last record
 //! both have, the primary says [`Item::Base`] and sends what follows: records, or for a copy that is too far behind the
-//! entries themselves in [`Item::Chunk`]s.
+//! entries themselves in [`Item::Chunk`]s. A copy that is to be in sync is asked whether all of it is on its disk
+//! ([`Item::Keep`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,11 @@ pub enum Item<'a> {
         /// What the entries add up to now.
         digest: u64,
     },
+    /// "Is all of it on your disk?" Answered by [`Notice::Kept`] once it is, and by nothing before: then it is asked again.
+    Keep {
+        /// Which.
+        partition: PartitionId,
+    },
 }
 
 /// What a copy answers to a batch.
@@ -153,13 +159,20 @@ pub enum Notice<'a> {
         /// Why.
         why: Refusal,
     },
+    /// The answer to [`Item::Keep`]: all the copy has is on its disk, but for what everybody may lose; or it has no disk.
+    Kept {
+        /// Which.
+        partition: PartitionId,
+    },
 }
 
 impl Notice<'_> {
     /// The partition.
     pub fn partition(&self) -> PartitionId {
         match self {
-            Self::At { partition, .. } | Self::Refuse { partition, .. } => *partition,
+            Self::At { partition, .. }
+            | Self::Refuse { partition, .. }
+            | Self::Kept { partition } => *partition,
         }
     }
 }
@@ -253,6 +266,7 @@ mod tests {
             Item::Chunk { partition, table: TableId(1), from: 0, to: u64::MAX, entries: b"e" },
             Item::Tokens { partition, tokens: b"t" },
             Item::Complete { partition, tables: vec![TableId(1)], digest: 5 },
+            Item::Keep { partition },
         ];
         let batch = Batch { shard: 3, number: 1 << 50, durable: true, items };
         let bytes = encode(&batch);
@@ -268,7 +282,8 @@ mod tests {
             resume: Some((TableId(1), 7)),
         };
         let refuse = Notice::Refuse { partition, epoch, sequence: 3, why: Refusal::Gap };
-        let ack = Ack { shard: 3, number: 9, notices: vec![at, refuse] };
+        let ack =
+            Ack { shard: 3, number: 9, notices: vec![at, refuse, Notice::Kept { partition }] };
         assert_eq!(decode::<Ack<'_>>(&encode(&ack)).unwrap(), ack);
     }
 

@@ -5,7 +5,9 @@ mod world;
 
 use firn_wire::command::Op;
 use firn_wire::exchange::Fate;
-use world::{Done, World};
+use firn_wire::ids::Epoch;
+use firn_wire::replica::{Ack, Batch, Beacon, Item, Notice, Refusal, decode};
+use world::{AT, Done, World, worker};
 
 fn same(world: &World, a: usize, b: usize) {
     let (a, b) = (world.view(a), world.view(b));
@@ -117,7 +119,7 @@ fn a_copy_that_was_not_wanted_for_a_moment_has_everything_before_it_is_added() {
     (row.rev, row.wanted) = (version, vec![world::worker(0).name]);
     let (now, map) = (world.clock(), world.index());
     world.shards[1].adopt(now, &map);
-    world.change(|row| row.wanted.push(world::worker(1).name));
+    world.change(|row| row.wanted.push(worker(1).name));
     world.pass(500);
     assert_eq!(world.isr(), [0, 1]);
     same(&world, 0, 1);
@@ -131,7 +133,7 @@ fn a_new_worker_is_filled_while_writes_go_on_and_then_leads() {
     let mut world = World::new(2, 1, &[0]);
     world.pass(500);
     (0..3_000).for_each(|n| world.store(0, &format!("k{n}"), "v"));
-    world.change(|row| row.wanted = vec![world::worker(1).name]);
+    world.change(|row| row.wanted = vec![worker(1).name]);
     let mut n = 0;
     while world.primary() == 0 && n < 200 {
         world.set(0, &format!("k{}", n * 7), "changed");
@@ -198,4 +200,60 @@ fn who_is_told_to_stop_is_out_before_it_is_gone() {
     world.told_to_stop(2);
     world.pass(500);
     assert_eq!(world.isr(), [0, 2], "one is too few: it waits for another");
+}
+
+/// A copy succeeded a primary that stood still, gave the partition to a third worker and dropped it. The first one woke, still
+/// on the old map, and was granted a lease by it: it served what had long been overwritten.
+#[test]
+fn who_has_given_a_partition_on_grants_no_lease_of_it_to_a_primary_of_before() {
+    let mut world = World::new(3, 2, &[0, 1]);
+    world.pass(300);
+    let known = world.map.version;
+    world.away = vec![0];
+    world.pass(4_000);
+    assert_eq!(world.primary(), 1);
+    world.change(|row| row.wanted = vec![worker(2).name]);
+    world.pass(3_000);
+    assert_eq!((world.primary(), world.isr()), (2, vec![2]));
+    assert!(world.shards[1].views(world.clock()).is_empty(), "it is not there any more");
+    let newest = world.map.version;
+    let mut granted = |map| {
+        let (now, mut except) = (world.clock(), Vec::new());
+        let beacon = Beacon { number: 1, clock: now.unix_ms, map };
+        world.shards[1].heard(now, &worker(0), &beacon, &mut except);
+        except.is_empty()
+    };
+    assert!(!granted(known));
+    assert!(granted(newest));
+}
+
+/// A copy refused what was sent before it was asked, so it was asked again. Its first answer came after that and was taken for
+/// the second, though it may have dropped in between what it had.
+#[test]
+fn an_answer_to_an_earlier_question_is_no_answer() {
+    let (mut world, copy) = (World::new(2, 1, &[0, 1]), worker(1));
+    let fill = |world: &mut World| {
+        let (now, map) = (world.clock(), world.index());
+        world.shards[0].tick(now, &map, true, &mut Vec::new());
+        world.shards[0].fill(now, &copy, 7, 4_096)
+    };
+    let says = |world: &mut World, number, notice| {
+        let ack = Ack { shard: 0, number, notices: vec![notice] };
+        let now = world.clock();
+        world.shards[0].acked(now, &copy, 7, &ack);
+    };
+    let (epoch, sequence) = (Epoch(1), Some(0));
+    let at = Notice::At { partition: AT, epoch, sequence, divergent: &[], resume: None };
+    let now = world.clock();
+    world.shards[0].link_up(now, &copy, 7);
+    assert!(fill(&mut world).is_some(), "it is asked");
+    says(&mut world, 0, Notice::Refuse { partition: AT, epoch, sequence: 0, why: Refusal::Gap });
+    world.now += 100;
+    assert!(fill(&mut world).is_some(), "it is asked again");
+    says(&mut world, 1, at.clone());
+    assert_eq!(fill(&mut world), None);
+    says(&mut world, 2, at);
+    let next = fill(&mut world).expect("it is told where to go on");
+    let next: Batch<'_> = decode(&next).expect("the test made it so");
+    assert!(matches!(next.items[0], Item::Base { .. }), "{next:?}");
 }

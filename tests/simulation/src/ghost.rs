@@ -63,6 +63,8 @@ pub struct Ghost {
     keeps: Option<Durability>,
     /// Until when what was shown is on the disk of a run that has ended.
     kept_until: BTreeMap<Run, Moment>,
+    /// When living runs stood still: from, to.
+    stood: BTreeMap<Run, Vec<(Moment, Moment)>>,
     /// When what was shown, in order; only where it may be forgotten.
     shown_at: BTreeMap<PartitionId, Vec<(Moment, Version)>>,
     /// When a client was last answered anything.
@@ -110,7 +112,8 @@ impl Ghost {
             Ending::Kill => WRITTEN_US,
             Ending::PowerCut => SYNCED_US,
         };
-        self.kept_until.insert(run, Moment(last.0.saturating_sub(promise_us)));
+        let stood = self.stood.remove(&run).unwrap_or_default();
+        self.kept_until.insert(run, before(last, promise_us, &stood));
         self.living.remove(&run);
         self.standings.retain(|(_, of), _| *of != run);
     }
@@ -122,6 +125,9 @@ impl Ghost {
 
     /// It goes on.
     pub fn wakes(&mut self, run: Run, now: Moment) {
+        if let Some(since) = self.contract.stopped_since(run) {
+            self.stood.entry(run).or_default().push((since, now));
+        }
         self.contract.wakes(run, now, self.beacon_ms);
     }
 
@@ -315,4 +321,16 @@ impl Ghost {
             self.breaks("I9", what);
         }
     }
+}
+/// The moment so long before another, of the time in which a run that `stood` still then did not.
+fn before(last: Moment, mut micros: u64, stood: &[(Moment, Moment)]) -> Moment {
+    let mut at = last;
+    for (from, to) in stood.iter().rev() {
+        let went = at.0.saturating_sub(to.0);
+        if went >= micros {
+            break;
+        }
+        (at, micros) = (*from, micros - went);
+    }
+    Moment(at.0.saturating_sub(micros))
 }

@@ -9,7 +9,7 @@ use firn_wire::reply::Reply;
 use crate::question::{Action, Question};
 
 /// Steps of the search for one key before it gives up.
-const STEPS_MAX: usize = 200_000;
+const STEPS_MAX: usize = 2_000_000;
 /// Operations of one register that may stay open.
 const OPEN_MAX: usize = 10;
 

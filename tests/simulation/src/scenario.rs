@@ -176,7 +176,8 @@ fn disk_pace(random: &mut Random, durability: Durability) -> DiskPace {
         sync_us: *random.pick(&[1_000, 20_000, 40_000, sync_us_max]),
         growth_bytes: *random.pick(&[1_000, 8_000, 1 << 20]),
         records_bytes: if is_always { *random.pick(&[100, much]) } else { much },
-        entries_bytes: if is_always { *random.pick(&[1, 1_000, much]) } else { much },
+        entries_bytes: *random.pick(&[1, 1_000, much]),
+        entries_every_ms: *random.pick(&[0, 0, 100, 500]),
     }
 }
 

@@ -43,6 +43,8 @@ const TIDY_MS: u64 = 50;
 const ROUNDS_MAX: usize = 100;
 /// The seed of the tables' hash, the same in every world.
 const HASH_SEED: u64 = 7;
+/// Batches that may be unanswered after the faults, at least.
+const BATCHES_CALM: usize = 8;
 
 /// How a worker is made.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,14 @@ pub struct Build {
     pub disk: Option<DiskPace>,
     /// Whether it keeps the last map there.
     pub keeps_map: bool,
+}
+
+impl Build {
+    /// The same after the faults: a disk is not slow, and copies come behind faster than clients write.
+    pub fn calm(self) -> Self {
+        let batches_max = self.batches_max.max(BATCHES_CALM);
+        Self { disk: self.disk.map(DiskPace::calm), batches_max, ..self }
+    }
 }
 
 /// Where a worker is in its life.
@@ -167,6 +177,7 @@ impl Worker {
 
     /// The faults are over for its disk too.
     pub(crate) fn calm(&mut self) {
+        self.build = self.build.calm();
         self.disk.iter_mut().for_each(Disk::calm);
     }
 

@@ -26,7 +26,7 @@ use crate::scene::{Scene, UplinkWeather, slot_of, worker_id};
 use crate::tally::Tally;
 use crate::trace::Trace;
 use crate::uplink::{self, Asked, Uplink};
-use crate::worker::{DiskPace, Life, Worker};
+use crate::worker::{Life, Worker};
 
 /// How often the world is looked at after the faults, in milliseconds.
 const LOOK_MS: u64 = 20;
@@ -456,7 +456,7 @@ impl World {
         network.open_all(queue, *now);
         self.mend(Mend::Uplink);
         for build in &mut self.scenario.builds {
-            build.disk = build.disk.map(DiskPace::calm);
+            *build = build.calm();
         }
         for slot in 0..self.seats.len() {
             if let Seat::Running(worker) | Seat::Paused(worker, _) = &mut self.seats[slot] {

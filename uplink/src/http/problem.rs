@@ -83,6 +83,7 @@ impl From<NotDone> for Refused {
                 retry_after_ms: Some(1_000),
                 ..Self::new(503, "busy", "too many requests wait for the registry; try again")
             },
+            NotDone::NotStored { why, maybe } => Self::not_stored(&why, maybe),
             NotDone::Stopped => Self::stopped(),
         }
     }
@@ -90,8 +91,19 @@ impl From<NotDone> for Refused {
 
 impl Refused {
     pub(super) fn stopped() -> Self {
-        let detail = "the uplink stops or its store has failed; look whether the change was made, and try again";
+        let detail = "the uplink stops; look whether the change was made, and try again";
         Self { retry_after_ms: Some(1_000), ..Self::new(503, "stopped", detail) }
+    }
+
+    fn not_stored(why: &str, maybe: bool) -> Self {
+        let done = match maybe {
+            true => "whether this change was made is not known: look once it does",
+            false => "this change was not made",
+        };
+        let detail = format!(
+            "the uplink's disk takes no changes: {why}; make room there, or mend it: the uplink goes on by itself; {done}"
+        );
+        Self { retry_after_ms: Some(1_000), ..Self::new(507, "not-stored", detail) }
     }
 }
 

@@ -24,7 +24,7 @@ impl ClaimRule {
 
 /// Claims that wait for others. Kept in memory only: who claims sends again until it is settled. At most one for each member
 /// of each partition's isr.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Claims {
     by_partition: BTreeMap<PartitionId, Claimed>,
     /// The rule that is taken out; None: all are in force, which alone is safe.
@@ -32,7 +32,7 @@ pub(super) struct Claims {
 }
 
 /// What is said of one partition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Claimed {
     /// The row the claims assume.
     rev: MapVersion,

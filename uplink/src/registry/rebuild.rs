@@ -32,7 +32,7 @@ const TABLES_SKIPPED: u32 = 1_024;
 pub(super) const REIGNS_SKIPPED: u32 = 64;
 
 /// What workers have told.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reports {
     /// Whether an operator wants a cluster back: none begins here without a map.
     expected: bool,
@@ -44,7 +44,7 @@ pub(super) struct Reports {
     missed: BTreeSet<WorkerName>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Collected {
     /// When the first map was told, in Unix milliseconds.
     since_ms: u64,
@@ -53,7 +53,7 @@ struct Collected {
 }
 
 /// That a worker has told its map.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Told {
     incarnation: Incarnation,
     /// Whether the map was from before the loss. One that this registry has published tells something new only when it comes

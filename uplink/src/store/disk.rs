@@ -1,10 +1,12 @@
 //! The store in a folder: a sled database, and a lock so that one process has it.
 //!
-//! Four things sled does not do by itself: a `snap.*.generating` file that a kill left behind makes its open fail, so it
+//! Five things sled does not do by itself: a `snap.*.generating` file that a kill left behind makes its open fail, so it
 //! is removed first; its flush survives a killed process but not a power cut, so the files are fsynced too; its cache
-//! would take up to a gigabyte; and where its log is damaged it goes on from what was before, or from nothing, without a
-//! word. A cluster must not begin anew or issue a version again, so a file beside the database, `stored`, says which
-//! version was stored last.
+//! would take up to a gigabyte; where its log is damaged it goes on from what was before, or from nothing, without a
+//! word; and after a failed write it takes no more, and may wait for ever for what was not written. A cluster must not
+//! begin anew or issue a version again, so a file beside the database, `stored`, says which version was stored last. On
+//! a disk that is nearly full nothing is written; a database that has failed all the same is given up and opened anew from
+//! a copy of its file, as a restart would find it: with the change it failed at as a whole, or without.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,7 +16,8 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use firn_wire::ids::MapVersion;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
@@ -28,6 +31,15 @@ const DATABASE: &str = "registry";
 const STORED: &str = "stored";
 /// One write within one sector: it is there or it is not.
 const STORED_BYTES: usize = 64;
+/// What a change may make the folder grow by, beside [`GROWTH`] times its own bytes: sled's log grows by 512 KiB at once.
+const ROOM_BYTES: u64 = 1024 * 1024;
+/// Databases that may fail before the process must be restarted: what each had in memory stays there.
+const GIVEN_UP_MAX: usize = 8;
+/// How often, and after what pause, a lock is tried that somebody is about to give back.
+const RELEASE_TRIES: usize = 200;
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
+/// sled writes whole pages of up to 16 values, and leaves old ones for later. Up to 3.6 was measured.
+const GROWTH: u64 = 4;
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -35,7 +47,10 @@ const FOLDER_MODE: u32 = 0o700;
 /// A folder that is a store. Its files are 0600, its folders 0700.
 #[derive(Debug)]
 pub struct Disk {
-    database: sled::Db,
+    /// None: it has failed, and is opened anew when it is needed.
+    database: Option<sled::Db>,
+    /// Databases that have failed before.
+    given_up: usize,
     folder: PathBuf,
     /// The last version stored, as JSON, padded.
     stored: File,
@@ -54,17 +69,52 @@ impl Disk {
         let files = folder.join(DATABASE);
         make_folder(&files).map_err(failed("making the folder", &files))?;
         let lock = lock(folder)?;
-        remove_unfinished_snapshots(&files).map_err(failed("tidying the folder", &files))?;
-        let database = sled::Config::new()
-            .path(&files)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()
-            .map_err(|error| unreadable(folder, &error))?;
+        let database = Some(open_database(folder)?);
         let stored = open_file(&folder.join(STORED))?;
-        let disk = Self { database, folder: folder.to_owned(), stored, _lock: lock };
-        disk.sync()?;
-        Ok(disk)
+        Ok(Self { database, given_up: 0, folder: folder.to_owned(), stored, _lock: lock })
+    }
+
+    fn database(&mut self) -> Result<&sled::Db, StoreError> {
+        if self.database.is_none() {
+            self.renew_file()?;
+            self.database = Some(open_database(&self.folder)?);
+        }
+        Ok(self.database.as_ref().expect("it is open"))
+    }
+
+    /// Leaves a database that has failed to itself. It is not dropped: sled may wait in there for ever for a page it could not
+    /// write, and makes every other database of the process wait with it.
+    fn give_up(&mut self) {
+        std::mem::forget(self.database.take());
+        self.given_up += 1;
+    }
+
+    /// Puts a copy in the place of the file of a database that was given up, which still holds its lock on it and may write.
+    fn renew_file(&self) -> Result<(), StoreError> {
+        if self.given_up > GIVEN_UP_MAX {
+            let why = format!("it has failed {} times: restart the process", self.given_up);
+            return Err(StoreError::Unreadable { folder: self.folder.clone(), why });
+        }
+        let (file, copy) = (self.folder.join(DATABASE).join("db"), self.folder.join("db.copy"));
+        let length = fs::metadata(&file).map_err(failed("looking at", &file))?.len();
+        self.check_room(ROOM_BYTES + length)?;
+        let copied = copy_over(&file, &copy).map_err(failed("copying the database to", &copy));
+        if copied.is_err() {
+            // What there is of it only takes room.
+            let _ = fs::remove_file(&copy);
+        }
+        copied
+    }
+
+    /// Whether so many bytes are free. Others may take them meanwhile.
+    fn check_room(&self, needed: u64) -> Result<(), StoreError> {
+        let space = rustix::fs::statvfs(&self.folder);
+        let space = space.map_err(failed("looking for room in", &self.folder))?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        if free < needed {
+            return Err(StoreError::Full { folder: self.folder.clone(), free, needed });
+        }
+        Ok(())
     }
 
     /// Moves what is stored in a folder into a new one within it, named by the time, which is given; None: nothing is stored.
@@ -120,30 +170,16 @@ impl Disk {
         self.stored.sync_all()
     }
 
-    fn files(&self) -> PathBuf {
-        self.folder.join(DATABASE)
+    fn write(&mut self, change: &Change) -> Result<(), StoreError> {
+        let done = self.try_write(change);
+        if matches!(done, Err(StoreError::Failed { .. })) {
+            self.give_up();
+        }
+        done
     }
 
-    /// Puts what is written onto the disk itself.
-    fn sync(&self) -> Result<(), StoreError> {
-        let at = self.files();
-        self.database.flush().map_err(failed("flushing the database in", &at))?;
-        sync_folder(&at).map_err(failed("fsync of the files in", &at))
-    }
-}
-
-impl Store for Disk {
-    fn load(&self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (name, value) = entry.map_err(|error| unreadable(&self.folder, &error))?;
-            Ok((String::from_utf8_lossy(&name).into_owned(), value.to_vec()))
-        };
-        let values = self.database.iter().map(read).collect::<Result<_, _>>()?;
-        self.check_complete(&values)?;
-        Ok(values)
-    }
-
-    fn compare_and_set(&mut self, change: &Change) -> Result<(), StoreError> {
+    fn try_write(&mut self, change: &Change) -> Result<(), StoreError> {
+        let files = self.folder.join(DATABASE);
         let mut batch = sled::Batch::default();
         change.deletes.iter().for_each(|name| batch.remove(name.as_bytes()));
         change
@@ -151,7 +187,8 @@ impl Store for Disk {
             .iter()
             .for_each(|(name, value)| batch.insert(name.as_bytes(), value.as_slice()));
         let expected = change.expected.as_deref();
-        let done = self.database.transaction(|tree| {
+        let database = self.database()?;
+        let done = database.transaction(|tree| {
             let found = tree.get(VERSION)?;
             if found.as_deref() != expected {
                 return Err(ConflictableTransactionError::Abort(found));
@@ -161,17 +198,82 @@ impl Store for Disk {
         });
         match done {
             Ok(()) => {
-                self.sync()?;
+                sync(database, &files)?;
                 self.note_stored(change).map_err(failed("noting the version in", &self.folder))
             }
             Err(TransactionError::Abort(found)) => {
                 Err(StoreError::conflict(expected, found.as_deref()))
             }
             Err(TransactionError::Storage(error)) => {
-                Err(failed("writing to the database in", &self.files())(error))
+                Err(failed("writing to the database in", &files)(error))
             }
         }
     }
+}
+
+impl Store for Disk {
+    fn load(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        let folder = self.folder.clone();
+        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (name, value) = entry.map_err(|error| unreadable(&folder, &error))?;
+            Ok((String::from_utf8_lossy(&name).into_owned(), value.to_vec()))
+        };
+        let values = self.database()?.iter().map(read).collect::<Result<_, _>>()?;
+        self.check_complete(&values)?;
+        Ok(values)
+    }
+
+    fn compare_and_set(&mut self, change: &Change) -> Result<(), StoreError> {
+        let bytes: u64 = change.puts.values().map(|value| value.len() as u64).sum();
+        self.check_room(ROOM_BYTES + GROWTH * bytes)?;
+        self.write(change)
+    }
+}
+
+/// Puts a copy in a file's place. The file itself may be open elsewhere, and is emptied so that it takes no room.
+fn copy_over(file: &Path, copy: &Path) -> io::Result<()> {
+    let mut from = File::options().read(true).write(true).open(file)?;
+    let mut to =
+        File::options().create(true).truncate(true).write(true).mode(FILE_MODE).open(copy)?;
+    io::copy(&mut from, &mut to)?;
+    to.sync_all()?;
+    fs::rename(copy, file)?;
+    // Before the new name is on the disk a power cut leaves the old file.
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
+    from.set_len(0)
+}
+
+fn open_database(folder: &Path) -> Result<sled::Db, StoreError> {
+    let files = folder.join(DATABASE);
+    remove_unfinished_snapshots(&files).map_err(failed("tidying the folder", &files))?;
+    await_release(&files.join("db"));
+    let database = sled::Config::new()
+        .path(&files)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None)
+        .open()
+        .map_err(|error| unreadable(folder, &error))?;
+    sync(&database, &files)?;
+    Ok(database)
+}
+
+/// Waits while the database's file is still locked although the folder is ours: sled's threads hold it for a moment after a
+/// database is dropped, and the system while it ends a process whose other files it has closed. Opening says what is wrong
+/// where it stays locked.
+fn await_release(file: &Path) {
+    for _ in 0..RELEASE_TRIES {
+        let locked = File::open(file).map(|file| file.try_lock());
+        if !matches!(locked, Ok(Err(TryLockError::WouldBlock))) {
+            return;
+        }
+        thread::sleep(RELEASE_PAUSE);
+    }
+}
+
+/// Puts what is written onto the disk itself.
+fn sync(database: &sled::Db, files: &Path) -> Result<(), StoreError> {
+    database.flush().map_err(failed("flushing the database in", files))?;
+    sync_folder(files).map_err(failed("fsync of the files in", files))
 }
 
 fn unreadable(folder: &Path, error: &sled::Error) -> StoreError {
@@ -252,6 +354,7 @@ fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firn_tests::{DEADLINE, SmallDisk, wait_until};
 
     fn change(expected: Option<&str>, version: &str) -> Change {
         let json = |text: &str| format!("{text:?}").into_bytes();
@@ -297,7 +400,7 @@ mod tests {
         drop(disk);
         let planted = folder.path().join("registry/snap.00000000000000FF.generating");
         fs::write(&planted, b"half a snapshot").unwrap();
-        let opened = Disk::open(folder.path()).unwrap();
+        let mut opened = Disk::open(folder.path()).unwrap();
         assert_eq!(opened.load().unwrap(), first_change().puts);
         assert!(!planted.exists());
     }
@@ -344,6 +447,54 @@ mod tests {
         }
     }
 
+    fn big_change(number: usize, values: usize) -> Change {
+        let expected = (number > 1).then(|| format!("1.{}", number - 1));
+        let mut change = change(expected.as_deref(), &format!("1.{number}"));
+        let big = |at| (format!("big/{at}"), vec![number as u8; 15_000]);
+        change.puts.extend((0..values).map(big));
+        change
+    }
+
+    /// What sled 0.34 does on a full disk differs with what it was about to write: a piece of its log, or a large page in a
+    /// file of its own, after which dropping the database, or using another one, waits for ever.
+    #[test]
+    fn after_a_full_disk_the_database_has_the_change_or_has_it_not() {
+        for values in [0, 20] {
+            let scratch = tempfile::tempdir().unwrap();
+            let path = scratch.path().join("disk");
+            let Some(small) = SmallDisk::mount(&path) else { return };
+            let mut disk = Disk::open(&path.join("data")).unwrap();
+            let mut stored = 0;
+            while stored < 8 {
+                stored += 1;
+                disk.compare_and_set(&big_change(stored, values)).unwrap();
+            }
+
+            small.fill();
+            let full = disk.compare_and_set(&big_change(stored + 1, values)).unwrap_err();
+            assert!(matches!(full, StoreError::Full { free: 0, .. }), "{full}");
+            assert_eq!(disk.load().unwrap(), big_change(stored, values).puts);
+            // Somebody else has filled it after it was looked at.
+            let failed = loop {
+                match disk.write(&big_change(stored + 1, values)) {
+                    Ok(()) => stored += 1,
+                    Err(failed) => break failed,
+                }
+            };
+            assert!(failed.to_string().contains("No space left"), "{failed}");
+            assert!(matches!(disk.load(), Err(StoreError::Full { .. })));
+
+            small.free();
+            let loaded = wait_until("it is opened anew", DEADLINE, || disk.load().ok());
+            let found = if loaded == big_change(stored, values).puts { stored } else { stored + 1 };
+            assert_eq!(loaded, big_change(found, values).puts);
+            disk.compare_and_set(&big_change(found + 1, values)).unwrap();
+            drop(disk);
+            let again = Disk::open(&path.join("data")).unwrap().load().unwrap();
+            assert_eq!(again, big_change(found + 1, values).puts);
+        }
+    }
+
     fn copy_folder(from: &Path, to: &Path) {
         fs::create_dir_all(to).unwrap();
         for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -375,6 +526,20 @@ mod tests {
         let second = Disk::open(folder.path()).unwrap_err();
         assert!(matches!(second, StoreError::InUse(_)), "{second}");
         assert!(second.to_string().contains("in use"), "{second}");
+    }
+
+    #[test]
+    fn a_lock_of_the_database_that_is_about_to_be_given_back_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Disk::open(folder.path()).unwrap());
+        let file = File::open(folder.path().join("registry/db")).unwrap();
+        file.lock().unwrap();
+        let holder = thread::spawn(move || {
+            thread::sleep(RELEASE_PAUSE * 10);
+            drop(file);
+        });
+        Disk::open(folder.path()).unwrap();
+        holder.join().unwrap();
     }
 
     #[test]

@@ -79,14 +79,14 @@ impl World {
     }
 
     fn store(&mut self) {
-        let state = self.registry.state();
-        let change = Change::between(Some(&self.stored), state);
+        let state = self.registry.state().clone();
+        let change = Change::between(Some(&self.stored), &state);
         self.store.compare_and_set(&change).expect("nobody else writes");
-        self.stored = state.clone();
-        assert_eq!(self.read().as_ref(), Some(state), "what is stored is not what was to be");
+        assert_eq!(self.read().as_ref(), Some(&state), "what is stored is not what was to be");
+        self.stored = state;
     }
 
-    fn read(&self) -> Option<State> {
+    fn read(&mut self) -> Option<State> {
         let values = self.store.load().expect("memory does not fail");
         chunks::read(&values).expect("what was written reads")
     }

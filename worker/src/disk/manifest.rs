@@ -64,7 +64,7 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// Opens it, or makes an empty one.
     pub(crate) fn open(folder: &Path) -> Result<Self, ManifestError> {
-        let store = Disk::open(folder)?;
+        let mut store = Disk::open(folder)?;
         let values = store.load()?;
         let unreadable = |error: serde_json::Error| {
             ManifestError::Unreadable(folder.to_owned(), error.to_string())

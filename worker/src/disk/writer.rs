@@ -22,6 +22,8 @@ use crate::shards::Shards;
 const GATHER: Duration = Duration::from_millis(20);
 /// The same while a snapshot is written: with [`ENTRIES_BYTES`] this is its pace.
 const GATHER_SNAPSHOT: Duration = Duration::from_millis(32);
+/// And while one is that a copy needs to be in sync: so it is hardly later than its entries, which come at COPY_RATE.
+const GATHER_AWAITED: Duration = Duration::from_millis(4);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to wait when nothing can be done although there is something to do.
@@ -72,6 +74,8 @@ enum Found {
     Some,
     /// Of a snapshot, too: there may be more.
     Entries,
+    /// The same, and a copy waits for them.
+    Awaited,
     /// And more is left.
     Much,
 }
@@ -166,6 +170,7 @@ impl Writer {
                 bells.wait(self.shard, Urgency::Now, GATHER);
             }
             Found::Entries => bells.wait(self.shard, Urgency::Now, GATHER_SNAPSHOT),
+            Found::Awaited => bells.wait(self.shard, Urgency::Now, GATHER_AWAITED),
             Found::Some => bells.wait(self.shard, Urgency::Now, GATHER),
         }
     }
@@ -203,6 +208,7 @@ impl Writer {
         let found = match filled.snapshots {
             _ if records >= RECORDS_BYTES => Found::Much,
             0 => Found::Some,
+            _ if filled.is_awaited => Found::Awaited,
             _ => Found::Entries,
         };
         self.memory = filled.bytes;

@@ -36,8 +36,9 @@ const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// How long a restore of which nothing comes goes on trying.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often it is noted how far it is.
+/// How often it is noted how far it is, at least: so much is done again after an end.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
+const NOTE_BYTES: usize = 8 * 1024 * 1024;
 
 /// `firn restore`.
 #[derive(Debug, Args)]
@@ -160,6 +161,8 @@ struct Restore<'r> {
     tally: Tally,
     note: Note,
     noted: Instant,
+    /// Bytes done since then.
+    unnoted: usize,
     /// When a frame was last done.
     moved: Instant,
     bar: ProgressBar,
@@ -184,6 +187,7 @@ impl<'r> Restore<'r> {
             tally: Tally::default(),
             note,
             noted: Instant::now(),
+            unnoted: 0,
             moved: Instant::now(),
             bar: bar(survey.bytes, template),
         }
@@ -245,14 +249,16 @@ impl<'r> Restore<'r> {
     }
 
     fn done(&mut self, batch: &Batch) -> Result<(), Problem> {
-        self.window_bytes -= batch.frame.body.len();
+        let bytes = batch.frame.body.len();
+        self.window_bytes -= bytes;
+        self.unnoted += bytes;
         self.tally.written += batch.tally.written;
         self.tally.expired += batch.tally.expired;
         self.moved = Instant::now();
         self.bar.set_position(batch.frame.at);
-        if self.noted.elapsed() >= NOTE_EVERY {
+        if self.noted.elapsed() >= NOTE_EVERY || self.unnoted >= NOTE_BYTES {
             self.note.write(batch.frame.number + 1)?;
-            self.noted = Instant::now();
+            (self.noted, self.unnoted) = (Instant::now(), 0);
         }
         Ok(())
     }

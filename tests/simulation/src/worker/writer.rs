@@ -20,8 +20,10 @@ const GATHER_LATE_MS: u64 = 500;
 const SYNC_EVERY_MS: u64 = 800;
 /// How long after a failure it is tried again, in milliseconds.
 const AGAIN_MS: u64 = 1_000;
-/// A sync takes so long at most after the faults, in microseconds.
-const SYNC_CALM_US: u64 = 2_000;
+/// A write or sync takes so long at most after the faults, in microseconds.
+const CALM_US: u64 = 2_000;
+/// Bytes of records are taken at once then, at least.
+const RECORDS_CALM_BYTES: usize = 64 << 10;
 
 /// How fast disks are, and when logs are written anew.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +38,16 @@ pub struct DiskPace {
     pub records_bytes: usize,
     /// Bytes of entries of snapshots taken at once.
     pub entries_bytes: usize,
+    /// And so long after the last, in milliseconds.
+    pub entries_every_ms: u64,
 }
 
 impl DiskPace {
-    /// The same after the faults: no sync is slow.
+    /// The same after the faults: nothing is slow.
     pub fn calm(self) -> Self {
-        Self { sync_us: self.sync_us.min(SYNC_CALM_US), ..self }
+        let [write_us, sync_us] = [self.write_us, self.sync_us].map(|us| us.min(CALM_US));
+        let records_bytes = self.records_bytes.max(RECORDS_CALM_BYTES);
+        Self { write_us, sync_us, records_bytes, entries_every_ms: 0, ..self }
     }
 }
 
@@ -71,6 +77,8 @@ struct Writer {
     unsynced: Option<Mark>,
     /// When the last sync was, lease clock.
     synced_at: u64,
+    /// When entries of snapshots were taken last, lease clock.
+    entries_at: u64,
     /// The log is being written anew: it is when this is on disk, and what is before this file goes then.
     renewal: Option<(Mark, usize)>,
     /// Bytes of the log when that last came to its end.
@@ -233,13 +241,20 @@ impl Worker {
 
     /// Takes what is to be written next.
     fn take(&mut self, scene: &mut Scene, at: usize) {
+        let lease_ms = self.now(scene).lease_ms;
         let shard = &mut self.shards[at];
         let Some(disk) = &mut self.disk else { return };
         shard.set_disk_trouble(None);
-        let DiskPace { records_bytes, entries_bytes, .. } = disk.pace;
+        let DiskPace { records_bytes, entries_bytes, entries_every_ms, .. } = disk.pace;
+        let writer = &mut disk.writers[at];
+        let are_entries_due = writer.entries_at + entries_every_ms <= lease_ms;
+        let entries_bytes = if are_entries_due { entries_bytes } else { 0 };
         match shard.fill_disk(&mut Vec::new(), records_bytes, entries_bytes) {
             Some(mut filled) => {
                 filled.seal();
+                if filled.snapshots > 0 {
+                    writer.entries_at = lease_ms;
+                }
                 let us = scene.random.between(0, disk.pace.write_us);
                 self.writer_in(scene, at, us, Doing::Writing(filled));
             }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::talk::{self, Talk, Told};
@@ -98,9 +99,15 @@ impl Author {
         self.keys.iter().map(|key| u64::from(key.sent)).sum()
     }
 
-    /// Writes every key once; false when nobody takes it any more.
-    pub(crate) fn write(&mut self, door: SocketAddr) -> bool {
-        let Ok(mut talk) = Talk::connect(door) else { return false };
+    /// Writes every key again and again until it is over or nobody takes it any more. Over one connection: one for each time
+    /// would fill the table of a firewall.
+    pub(crate) fn write(&mut self, door: SocketAddr, over: &AtomicBool) {
+        let Ok(mut talk) = Talk::connect(door) else { return };
+        while !over.load(Ordering::Relaxed) && self.write_all(&mut talk) {}
+    }
+
+    /// Writes every key once; false when the connection ends.
+    fn write_all(&mut self, talk: &mut Talk) -> bool {
         let author = self.number;
         for (place, some) in self.keys.chunks_mut(PIPELINE).enumerate() {
             let mut requests = Vec::new();

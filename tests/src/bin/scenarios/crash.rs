@@ -193,7 +193,7 @@ impl Crowd {
         let at = std::thread::scope(|scope| {
             for (number, author) in self.authors.iter_mut().enumerate() {
                 let (door, over) = (doors[number % doors.len()], &over);
-                scope.spawn(move || while !over.load(Ordering::Relaxed) && author.write(door) {});
+                scope.spawn(move || author.write(door, over));
             }
             std::thread::sleep(time);
             let at = outage.strike();

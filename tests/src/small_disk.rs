@@ -1,0 +1,67 @@
+//! A disk that can be filled: a tmpfs of its own. No process is started for it: between its start and its program it would
+//! hold the locks of the one that started it, and with it those of other tests.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::outside::skip;
+
+/// What the file that fills it is called.
+const BALLAST: &str = "ballast";
+
+/// A file system of 8 MiB, until this is dropped.
+#[derive(Debug)]
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts it on a folder, which is made. None after saying that the test skips: that needs root.
+    ///
+    /// # Panics
+    /// As [`skip`] does.
+    #[track_caller]
+    pub fn mount(path: &Path) -> Option<Self> {
+        std::fs::create_dir_all(path).expect("a folder can be made");
+        if mount("tmpfs", path, "tmpfs", MountFlags::empty(), c"size=8m").is_err() {
+            skip("mounting a small file system needs root");
+            return None;
+        }
+        Some(Self(path.to_owned()))
+    }
+
+    /// Takes so many bytes.
+    ///
+    /// # Panics
+    /// When they are not there.
+    pub fn take(&self, bytes: usize) {
+        std::fs::write(self.0.join(BALLAST), vec![1; bytes]).expect("there is room for that");
+    }
+
+    /// Takes all that is left, to the last byte.
+    ///
+    /// # Panics
+    /// When no file can be made.
+    pub fn fill(&self) {
+        let open = OpenOptions::new().create(true).append(true).open(self.0.join(BALLAST));
+        let mut ballast = open.expect("a file can be made");
+        for block in [65_536, 1] {
+            while ballast.write_all(&vec![1; block]).is_ok() {}
+        }
+    }
+
+    /// Gives back what was taken.
+    ///
+    /// # Panics
+    /// When nothing was.
+    pub fn free(&self) {
+        std::fs::remove_file(self.0.join(BALLAST)).expect("it is there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
