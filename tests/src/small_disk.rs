@@ -12,7 +12,7 @@ use crate::outside::skip;
 /// What the file that fills it is called.
 const BALLAST: &str = "ballast";
 
-/// A file system of 8 MiB, until this is dropped.
+/// A file system of 16 MiB, until this is dropped.
 #[derive(Debug)]
 pub struct SmallDisk(PathBuf);
 
@@ -24,7 +24,7 @@ impl SmallDisk {
     #[track_caller]
     pub fn mount(path: &Path) -> Option<Self> {
         std::fs::create_dir_all(path).expect("a folder can be made");
-        if mount("tmpfs", path, "tmpfs", MountFlags::empty(), c"size=8m").is_err() {
+        if mount("tmpfs", path, "tmpfs", MountFlags::empty(), c"size=16m").is_err() {
             skip("mounting a small file system needs root");
             return None;
         }
@@ -39,16 +39,18 @@ impl SmallDisk {
         std::fs::write(self.0.join(BALLAST), vec![1; bytes]).expect("there is room for that");
     }
 
-    /// Takes all that is left, to the last byte.
+    /// Takes all but so many bytes, in pages of the machine.
     ///
     /// # Panics
     /// When no file can be made.
-    pub fn fill(&self) {
+    pub fn fill_but(&self, left: u64) {
         let open = OpenOptions::new().create(true).append(true).open(self.0.join(BALLAST));
         let mut ballast = open.expect("a file can be made");
         for block in [65_536, 1] {
             while ballast.write_all(&vec![1; block]).is_ok() {}
         }
+        let taken = ballast.metadata().expect("it is there").len();
+        ballast.set_len(taken.saturating_sub(left)).expect("a file can be cut");
     }
 
     /// Gives back what was taken.

@@ -156,7 +156,7 @@ fn a_full_disk_refuses_what_is_to_survive_and_goes_on_when_there_is_space() {
     let Some(disk) = SmallDisk::mount(&path) else { return };
     let mut cluster = Cluster::alone_builder().env("DATA", path.display()).start();
     cluster.firn(&["tables", "alter", "db1", "--durability", "none"]);
-    disk.take(5 << 20);
+    disk.take(13 << 20);
     let mut client = talk(cluster.worker(0));
     let value = "x".repeat(50_000);
     let refused = wait_until("a write is refused", DEADLINE, || {

@@ -153,7 +153,7 @@ async fn on_a_full_disk_it_refuses_changes_and_takes_them_again_when_there_is_ro
     let path = "/v1/workers/w1/heartbeat";
     for round in 1..=2 {
         let table = format!("/v1/tables/t{round}");
-        disk.fill();
+        disk.fill_but(0);
         let before = uplink.get("/v1/map").await;
         for _ in 0..50 {
             let (status, refused) = uplink.send("PUT", &table, None).await;

@@ -1,6 +1,7 @@
 //! Where the registry's values survive: a few hundred named values, changed all at once or not at all.
 
 mod disk;
+mod shadow;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,12 +1,12 @@
 //! The store in a folder: a sled database, and a lock so that one process has it.
 //!
-//! Five things sled does not do by itself: a `snap.*.generating` file that a kill left behind makes its open fail, so it
+//! Six things sled does not do by itself: a `snap.*.generating` file that a kill left behind makes its open fail, so it
 //! is removed first; its flush survives a killed process but not a power cut, so the files are fsynced too; its cache
 //! would take up to a gigabyte; where its log is damaged it goes on from what was before, or from nothing, without a
-//! word; and after a failed write it takes no more, and may wait for ever for what was not written. A cluster must not
-//! begin anew or issue a version again, so a file beside the database, `stored`, says which version was stored last. On
-//! a disk that is nearly full nothing is written; a database that has failed all the same is given up and opened anew from
-//! a copy of its file, as a restart would find it: with the change it failed at as a whole, or without.
+//! word; a batch that fails may stay in part; and after a failed write it takes no more, and may wait for ever for what
+//! was not written. A cluster must not begin anew or issue a version again, so a file beside the database, `stored`,
+//! says which version was stored last; [`Shadow`] makes a change whole. On a disk that is nearly full nothing is written; a
+//! database that has failed all the same is given up, and one with the values of before takes its place.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,18 +15,23 @@ use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use firn_wire::ids::MapVersion;
-use sled::transaction::{ConflictableTransactionError, TransactionError};
 
+use rustix::fs::{CWD, RenameFlags};
+
+use super::shadow::{Shadow, Values};
 use super::{Store, StoreError};
 use crate::chunks::{Change, VERSION};
 
 /// The database, within the folder.
 const DATABASE: &str = "registry";
+/// Where one is made that takes its place.
+const RENEWED: &str = "registry.new";
 /// The file beside it.
 const STORED: &str = "stored";
 /// One write within one sector: it is there or it is not.
@@ -47,8 +52,10 @@ const FOLDER_MODE: u32 = 0o700;
 /// A folder that is a store. Its files are 0600, its folders 0700.
 #[derive(Debug)]
 pub struct Disk {
-    /// None: it has failed, and is opened anew when it is needed.
-    database: Option<sled::Db>,
+    /// None: it has failed, and is renewed when it is needed.
+    database: Option<Shadow>,
+    /// The values of one that has failed.
+    kept: Values,
     /// Databases that have failed before.
     given_up: usize,
     folder: PathBuf,
@@ -69,45 +76,58 @@ impl Disk {
         let files = folder.join(DATABASE);
         make_folder(&files).map_err(failed("making the folder", &files))?;
         let lock = lock(folder)?;
-        let database = Some(open_database(folder)?);
+        remove_folder(&folder.join(RENEWED))?;
+        let database = Some(open_database(&files)?);
+        let (kept, folder) = (Values::new(), folder.to_owned());
         let stored = open_file(&folder.join(STORED))?;
-        Ok(Self { database, given_up: 0, folder: folder.to_owned(), stored, _lock: lock })
+        Ok(Self { database, kept, given_up: 0, folder, stored, _lock: lock })
     }
 
-    fn database(&mut self) -> Result<&sled::Db, StoreError> {
+    fn database(&mut self) -> Result<&mut Shadow, StoreError> {
         if self.database.is_none() {
-            self.renew_file()?;
-            self.database = Some(open_database(&self.folder)?);
+            self.renew()?;
+            self.database = Some(open_database(&self.folder.join(DATABASE))?);
         }
-        Ok(self.database.as_ref().expect("it is open"))
+        Ok(self.database.as_mut().expect("it is open"))
     }
 
-    /// Leaves a database that has failed to itself. It is not dropped: sled may wait in there for ever for a page it could not
-    /// write, and makes every other database of the process wait with it.
-    fn give_up(&mut self) {
-        std::mem::forget(self.database.take());
+    fn give_up(&mut self, database: Shadow) -> Values {
         self.given_up += 1;
+        database.give_up()
     }
 
-    /// Puts a copy in the place of the file of a database that was given up, which still holds its lock on it and may write.
-    fn renew_file(&self) -> Result<(), StoreError> {
+    /// Puts a database with the values that were kept in the place of one that was given up.
+    fn renew(&mut self) -> Result<(), StoreError> {
         if self.given_up > GIVEN_UP_MAX {
             let why = format!("it has failed {} times: restart the process", self.given_up);
             return Err(StoreError::Unreadable { folder: self.folder.clone(), why });
         }
-        let (file, copy) = (self.folder.join(DATABASE).join("db"), self.folder.join("db.copy"));
-        let length = fs::metadata(&file).map_err(failed("looking at", &file))?.len();
-        self.check_room(ROOM_BYTES + length)?;
-        let copied = copy_over(&file, &copy).map_err(failed("copying the database to", &copy));
-        if copied.is_err() {
-            // What there is of it only takes room.
-            let _ = fs::remove_file(&copy);
+        let (files, new) = (self.folder.join(DATABASE), self.folder.join(RENEWED));
+        let all = Change { expected: None, puts: self.kept.clone(), deletes: Vec::new() };
+        self.check_room(&all)?;
+        remove_folder(&new)?;
+        make_folder(&new).map_err(failed("making the folder", &new))?;
+        let mut database = open_database(&new)?;
+        let written = caught(|| database.change(&all));
+        match written {
+            Ok(()) => drop(database),
+            Err(error) => {
+                self.give_up(database);
+                return Err(failed("writing to the database in", &new)(error));
+            }
         }
-        copied
+        sync_folder(&new).map_err(failed("fsync of the files in", &new))?;
+        exchange(&files, &new).map_err(failed("renewing", &files))?;
+        // The one that was given up has its file open, which would keep the room it takes.
+        let old = File::options().write(true).open(new.join("db"));
+        old.and_then(|old| old.set_len(0)).map_err(failed("emptying", &new))?;
+        remove_folder(&new)
     }
 
-    /// Whether so many bytes are free. Others may take them meanwhile.
-    fn check_room(&self, needed: u64) -> Result<(), StoreError> {
+    /// Whether there is room for a change. Others may take it meanwhile.
+    fn check_room(&self, change: &Change) -> Result<(), StoreError> {
+        let bytes: u64 = change.puts.values().map(|value| value.len() as u64).sum();
+        let needed = ROOM_BYTES + GROWTH * bytes;
         let space = rustix::fs::statvfs(&self.folder);
         let space = space.map_err(failed("looking for room in", &self.folder))?;
         let free = space.f_bavail.saturating_mul(space.f_frsize);
@@ -140,7 +160,7 @@ impl Disk {
 
     /// Whether the database has what was stored last. A change that was stored while the process was killed may not be
     /// in `stored` yet, so it may have more.
-    fn check_complete(&self, values: &BTreeMap<String, Vec<u8>>) -> Result<(), StoreError> {
+    fn check_complete(&self, values: &Values) -> Result<(), StoreError> {
         let path = self.folder.join(STORED);
         let bytes = fs::read(&path).map_err(failed("reading", &path))?;
         let Ok(last) = serde_json::from_slice::<MapVersion>(&bytes) else {
@@ -172,89 +192,76 @@ impl Disk {
 
     fn write(&mut self, change: &Change) -> Result<(), StoreError> {
         let done = self.try_write(change);
-        if matches!(done, Err(StoreError::Failed { .. })) {
-            self.give_up();
+        if matches!(done, Err(StoreError::Failed { .. }))
+            && let Some(database) = self.database.take()
+        {
+            self.kept = self.give_up(database);
         }
         done
     }
 
     fn try_write(&mut self, change: &Change) -> Result<(), StoreError> {
-        let files = self.folder.join(DATABASE);
-        let mut batch = sled::Batch::default();
-        change.deletes.iter().for_each(|name| batch.remove(name.as_bytes()));
-        change
-            .puts
-            .iter()
-            .for_each(|(name, value)| batch.insert(name.as_bytes(), value.as_slice()));
-        let expected = change.expected.as_deref();
+        let (files, folder) = (self.folder.join(DATABASE), self.folder.clone());
         let database = self.database()?;
-        let done = database.transaction(|tree| {
-            let found = tree.get(VERSION)?;
-            if found.as_deref() != expected {
-                return Err(ConflictableTransactionError::Abort(found));
-            }
-            tree.apply_batch(&batch)?;
-            Ok(())
-        });
-        match done {
-            Ok(()) => {
-                sync(database, &files)?;
-                self.note_stored(change).map_err(failed("noting the version in", &self.folder))
-            }
-            Err(TransactionError::Abort(found)) => {
-                Err(StoreError::conflict(expected, found.as_deref()))
-            }
-            Err(TransactionError::Storage(error)) => {
-                Err(failed("writing to the database in", &files)(error))
-            }
+        let (expected, found) = (change.expected.as_deref(), database.values().get(VERSION));
+        if found.map(Vec::as_slice) != expected {
+            return Err(StoreError::conflict(expected, found.map(Vec::as_slice)));
         }
+        caught(|| database.change(change)).map_err(failed("writing to the database in", &files))?;
+        sync_folder(&files).map_err(failed("fsync of the files in", &files))?;
+        self.note_stored(change).map_err(failed("noting the version in", &folder))
     }
 }
 
 impl Store for Disk {
     fn load(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-        let folder = self.folder.clone();
-        let read = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (name, value) = entry.map_err(|error| unreadable(&folder, &error))?;
-            Ok((String::from_utf8_lossy(&name).into_owned(), value.to_vec()))
-        };
-        let values = self.database()?.iter().map(read).collect::<Result<_, _>>()?;
+        let values = self.database()?.values().clone();
         self.check_complete(&values)?;
         Ok(values)
     }
 
     fn compare_and_set(&mut self, change: &Change) -> Result<(), StoreError> {
-        let bytes: u64 = change.puts.values().map(|value| value.len() as u64).sum();
-        self.check_room(ROOM_BYTES + GROWTH * bytes)?;
+        self.check_room(change)?;
         self.write(change)
     }
 }
 
-/// Puts a copy in a file's place. The file itself may be open elsewhere, and is emptied so that it takes no room.
-fn copy_over(file: &Path, copy: &Path) -> io::Result<()> {
-    let mut from = File::options().read(true).write(true).open(file)?;
-    let mut to =
-        File::options().create(true).truncate(true).write(true).mode(FILE_MODE).open(copy)?;
-    io::copy(&mut from, &mut to)?;
-    to.sync_all()?;
-    fs::rename(copy, file)?;
-    // Before the new name is on the disk a power cut leaves the old file.
-    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
-    from.set_len(0)
+/// sled panics at some of what it finds after a write that failed.
+fn caught<T>(work: impl FnOnce() -> sled::Result<T>) -> sled::Result<T> {
+    let panicked = |_| Err(sled::Error::ReportableBug("it panicked: see the log".to_owned()));
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
-fn open_database(folder: &Path) -> Result<sled::Db, StoreError> {
-    let files = folder.join(DATABASE);
-    remove_unfinished_snapshots(&files).map_err(failed("tidying the folder", &files))?;
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
+    // Until the names are on the disk a power cut leaves them as they were.
+    one.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn remove_folder(folder: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("removing", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_database(files: &Path) -> Result<Shadow, StoreError> {
+    remove_unfinished_snapshots(files).map_err(failed("tidying the folder", files))?;
     await_release(&files.join("db"));
-    let database = sled::Config::new()
-        .path(&files)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None)
-        .open()
-        .map_err(|error| unreadable(folder, &error))?;
-    sync(&database, &files)?;
-    Ok(database)
+    let config = sled::Config::new().path(files).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let opened = caught(|| {
+        let database = config.open()?;
+        database.flush()?;
+        Shadow::open(database)
+    });
+    let shadow = opened.map_err(|error| StoreError::Unreadable {
+        folder: files.to_owned(),
+        why: error.to_string(),
+    })?;
+    sync_folder(files).map_err(failed("fsync of the files in", files))?;
+    Ok(shadow)
 }
 
 /// Waits while the database's file is still locked although the folder is ours: sled's threads hold it for a moment after a
@@ -268,16 +275,6 @@ fn await_release(file: &Path) {
         }
         thread::sleep(RELEASE_PAUSE);
     }
-}
-
-/// Puts what is written onto the disk itself.
-fn sync(database: &sled::Db, files: &Path) -> Result<(), StoreError> {
-    database.flush().map_err(failed("flushing the database in", files))?;
-    sync_folder(files).map_err(failed("fsync of the files in", files))
-}
-
-fn unreadable(folder: &Path, error: &sled::Error) -> StoreError {
-    StoreError::Unreadable { folder: folder.to_owned(), why: error.to_string() }
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {
@@ -455,25 +452,37 @@ mod tests {
         change
     }
 
+    /// What a process would find that begins now.
+    fn found_after_a_restart(data: &Path) -> BTreeMap<String, Vec<u8>> {
+        let scratch = tempfile::tempdir().unwrap();
+        copy_folder(data, scratch.path());
+        Disk::open(scratch.path()).unwrap().load().unwrap()
+    }
+
     /// What sled 0.34 does on a full disk differs with what it was about to write: a piece of its log, or a large page in a
-    /// file of its own, after which dropping the database, or using another one, waits for ever.
+    /// file of its own, after which dropping the database, or using another one, waits for ever. What it has written of a
+    /// batch stays.
     #[test]
     fn after_a_full_disk_the_database_has_the_change_or_has_it_not() {
-        for values in [0, 20] {
+        // Small changes never fill what is left over: the database writes where it has written before.
+        for (values, left) in [(0, 0), (20, 0), (20, 100_000), (20, 200_000), (20, 400_000)] {
             let scratch = tempfile::tempdir().unwrap();
             let path = scratch.path().join("disk");
             let Some(small) = SmallDisk::mount(&path) else { return };
-            let mut disk = Disk::open(&path.join("data")).unwrap();
+            let data = path.join("data");
+            let mut disk = Disk::open(&data).unwrap();
             let mut stored = 0;
             while stored < 8 {
                 stored += 1;
                 disk.compare_and_set(&big_change(stored, values)).unwrap();
             }
 
-            small.fill();
+            small.fill_but(left);
             let full = disk.compare_and_set(&big_change(stored + 1, values)).unwrap_err();
-            assert!(matches!(full, StoreError::Full { free: 0, .. }), "{full}");
-            assert_eq!(disk.load().unwrap(), big_change(stored, values).puts);
+            assert!(matches!(full, StoreError::Full { .. }), "{full}");
+            if let Ok(loaded) = disk.load() {
+                assert!(loaded == big_change(stored, values).puts, "{values} {left}");
+            }
             // Somebody else has filled it after it was looked at.
             let failed = loop {
                 match disk.write(&big_change(stored + 1, values)) {
@@ -481,17 +490,20 @@ mod tests {
                     Err(failed) => break failed,
                 }
             };
-            assert!(failed.to_string().contains("No space left"), "{failed}");
+            assert!(failed.to_string().to_lowercase().contains("no space left"), "{failed}");
             assert!(matches!(disk.load(), Err(StoreError::Full { .. })));
+            let whole = [big_change(stored, values).puts, big_change(stored + 1, values).puts];
+            assert!(whole.contains(&found_after_a_restart(&data)), "{values} {left}");
 
             small.free();
             let loaded = wait_until("it is opened anew", DEADLINE, || disk.load().ok());
-            let found = if loaded == big_change(stored, values).puts { stored } else { stored + 1 };
-            assert_eq!(loaded, big_change(found, values).puts);
+            let found = whole.iter().position(|whole| *whole == loaded);
+            let found = stored + found.expect("it is whole");
             disk.compare_and_set(&big_change(found + 1, values)).unwrap();
+            assert!(found_after_a_restart(&data) == big_change(found + 1, values).puts);
             drop(disk);
-            let again = Disk::open(&path.join("data")).unwrap().load().unwrap();
-            assert_eq!(again, big_change(found + 1, values).puts);
+            let again = Disk::open(&data).unwrap().load().unwrap();
+            assert!(again == big_change(found + 1, values).puts, "{values} {left}");
         }
     }
 
@@ -500,7 +512,8 @@ mod tests {
         for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
             match entry.file_type().unwrap().is_dir() {
                 true => copy_folder(&entry.path(), &to.join(entry.file_name())),
-                false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+                // A database that is at work may have taken it away.
+                false => drop(fs::copy(entry.path(), to.join(entry.file_name()))),
             }
         }
     }
