@@ -1,6 +1,7 @@
 //! A disk that can be filled: a tmpfs of its own. No process is started for it: between its start and its program it would
 //! hold the locks of the one that started it, and with it those of other tests.
 
+use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::outside::skip;
 /// What the file that fills it is called.
 const BALLAST: &str = "ballast";
 
-/// A file system of 16 MiB, until this is dropped.
+/// A file system of a few MiB, until this is dropped.
 #[derive(Debug)]
 pub struct SmallDisk(PathBuf);
 
@@ -22,9 +23,10 @@ impl SmallDisk {
     /// # Panics
     /// As [`skip`] does.
     #[track_caller]
-    pub fn mount(path: &Path) -> Option<Self> {
+    pub fn mount(path: &Path, mebibytes: u32) -> Option<Self> {
         std::fs::create_dir_all(path).expect("a folder can be made");
-        if mount("tmpfs", path, "tmpfs", MountFlags::empty(), c"size=16m").is_err() {
+        let size = CString::new(format!("size={mebibytes}m")).expect("it has no zero byte");
+        if mount("tmpfs", path, "tmpfs", MountFlags::empty(), size.as_c_str()).is_err() {
             skip("mounting a small file system needs root");
             return None;
         }

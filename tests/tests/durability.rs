@@ -153,10 +153,10 @@ fn an_end_that_was_torn_off_is_left_out_and_damage_before_it_has_a_name() {
 fn a_full_disk_refuses_what_is_to_survive_and_goes_on_when_there_is_space() {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let path = scratch.path().join("disk");
-    let Some(disk) = SmallDisk::mount(&path) else { return };
+    let Some(disk) = SmallDisk::mount(&path, 8) else { return };
     let mut cluster = Cluster::alone_builder().env("DATA", path.display()).start();
     cluster.firn(&["tables", "alter", "db1", "--durability", "none"]);
-    disk.take(13 << 20);
+    disk.take(5 << 20);
     let mut client = talk(cluster.worker(0));
     let value = "x".repeat(50_000);
     let refused = wait_until("a write is refused", DEADLINE, || {

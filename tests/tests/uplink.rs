@@ -146,7 +146,7 @@ async fn killed_while_it_stores_it_keeps_what_it_has_answered() {
 #[tokio::test]
 async fn on_a_full_disk_it_refuses_changes_and_takes_them_again_when_there_is_room() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let Some(disk) = SmallDisk::mount(&folder.path().join("data")) else { return };
+    let Some(disk) = SmallDisk::mount(&folder.path().join("data"), 8) else { return };
     let mut uplink = Uplink::start_in(folder, true, &[]);
     uplink.register("w1", 1, 1).await;
     let beat = json!({ "incarnation": "0000000000000001" });

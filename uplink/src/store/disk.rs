@@ -468,7 +468,7 @@ mod tests {
         for (values, left) in [(0, 0), (20, 0), (20, 100_000), (20, 200_000), (20, 400_000)] {
             let scratch = tempfile::tempdir().unwrap();
             let path = scratch.path().join("disk");
-            let Some(small) = SmallDisk::mount(&path) else { return };
+            let Some(small) = SmallDisk::mount(&path, 16) else { return };
             let data = path.join("data");
             let mut disk = Disk::open(&data).unwrap();
             let mut stored = 0;
