@@ -89,6 +89,8 @@ impl Resize {
         });
         scene.site.wait_whole();
         let growing = askers.part(&scene, "3 → 4 in", start.elapsed());
+        std::thread::sleep(Duration::from_secs_f64(self.quiet));
+        askers.part(&scene, "quiet with four for", Duration::from_secs_f64(self.quiet));
 
         let start = Instant::now();
         drain(&mut scene);
