@@ -7,6 +7,7 @@ use firn_wire::registry::{Kept, Proposal};
 
 use super::follower::{Follower, OnDisk, Stage};
 use super::lead::Handover;
+use super::peer::Link;
 use super::replica::{Outstanding, Role};
 use super::rules::Rule;
 use super::shard::Shard;
@@ -57,6 +58,7 @@ impl<H> Shard<H> {
         let every_ms = self.setup.copying.look_every_ms();
         let moves = now.lease_ms / every_ms != self.ticked / every_ms;
         self.note_stall(now);
+        self.pace();
         for at in 0..self.replicas.len() {
             self.nudge(at, now);
             let replica = &self.replicas[at];
@@ -71,15 +73,7 @@ impl<H> Shard<H> {
 
     /// A few milliseconds have passed while something is being copied: it goes on, if its pace lets it.
     pub fn pace(&mut self) {
-        for replica in &self.replicas {
-            let Role::Lead(lead) = &replica.role else { continue };
-            let copied_to = |follower: &&Follower| matches!(follower.stage, Stage::Copying { .. });
-            for follower in lead.followers.iter().filter(copied_to) {
-                if let Some(link) = &mut self.peers[follower.peer].link {
-                    link.restless = true;
-                }
-            }
-        }
+        self.peers.links().for_each(Link::go_on);
     }
 
     /// After a stall of its own the worker first listens: what the others have said meanwhile may not be read yet.
@@ -98,8 +92,8 @@ impl<H> Shard<H> {
         for follower in &lead.followers {
             let is_due = match &follower.stage {
                 Stage::Apart { again } => *again <= now.lease_ms,
-                Stage::Answered(_) | Stage::Reading { .. } | Stage::Copying { .. } => true,
-                Stage::Asked | Stage::Live { .. } => false,
+                Stage::Answered(_) | Stage::Reading { .. } => true,
+                Stage::Asked | Stage::Copying { .. } | Stage::Live { .. } => false,
             };
             if let Some(link) = &mut self.peers[follower.peer].link {
                 link.restless |= is_due;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use firn_wire::ids::WorkerId;
+use firn_wire::ids::{PartitionId, WorkerId};
 
 use super::log::Position;
 
@@ -23,8 +23,12 @@ pub(crate) struct Link {
     pub(crate) acked: Position,
     /// Since when an acknowledgement is owed, in milliseconds of the lease clock.
     pub(crate) owes_since: Option<u64>,
-    /// Whether a partition has something to say to it besides records.
+    /// Whether any partition may have something to say to it besides records.
     pub(crate) restless: bool,
+    /// Partitions whose entries it is sent.
+    pub(crate) copying: Vec<PartitionId>,
+    /// Whether one of these may go on.
+    pub(crate) goes_on: bool,
 }
 
 impl Link {
@@ -38,7 +42,14 @@ impl Link {
             acked: Position::default(),
             owes_since: None,
             restless: true,
+            copying: Vec::new(),
+            goes_on: false,
         }
+    }
+
+    /// What it is sent entries of may go on, if there is such.
+    pub(crate) fn go_on(&mut self) {
+        self.goes_on = !self.copying.is_empty();
     }
 
     /// A batch that reaches to `sent` is sent; its number.
@@ -118,6 +129,11 @@ impl Peers {
     /// The place of a worker that is known.
     pub(crate) fn find(&self, id: &WorkerId) -> Option<usize> {
         self.0.iter().position(|peer| peer.id == *id)
+    }
+
+    /// All links.
+    pub(crate) fn links(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.0.iter_mut().filter_map(|peer| peer.link.as_mut())
     }
 
     /// The link to a worker, if it is this connection.

@@ -98,7 +98,7 @@ impl<H> Shard<H> {
     /// Whether [`Shard::fill`] has something to look for.
     pub fn has_news(&self, peer: &WorkerId) -> bool {
         let link = self.peers.find(peer).and_then(|at| self.peers[at].link.as_ref());
-        link.is_some_and(|link| link.restless || link.sent < self.log.end())
+        link.is_some_and(|link| link.restless || link.goes_on || link.sent < self.log.end())
     }
 
     /// What is next for a worker: an encoded [`Batch`]; None: nothing now.
@@ -110,27 +110,24 @@ impl<H> Shard<H> {
         bytes_max: usize,
     ) -> Option<Vec<u8>> {
         let peer = self.peers.find(peer)?;
+        self.peers.link(peer, session)?;
+        let talkers = self.talkers(peer);
         let link = self.peers.link(peer, session)?;
-        let restless = std::mem::take(&mut link.restless);
         // Whoever is told of old records too may be told of any.
         let has_durable = self.durable_end > Position::default();
-        let durable = has_durable && (restless || link.sent < self.durable_end);
+        let durable = has_durable && (!talkers.is_empty() || link.sent < self.durable_end);
         let durable = durable && self.keeps(Rule::CopyDisksAwaited);
         let mut draft = Draft { parts: Vec::new(), bytes: 0, bytes_max };
-        if restless {
-            for at in 0..self.replicas.len() {
-                if draft.is_full() {
-                    self.wake(peer);
-                    break;
-                }
-                self.talk(at, peer, now, &mut draft);
+        for at in &talkers {
+            if draft.is_full() {
+                self.wake(peer);
+                break;
             }
+            self.talk(*at, peer, now, &mut draft);
         }
         self.stream(peer, &mut draft);
-        if restless {
-            (0..self.replicas.len()).for_each(|at| self.complete(at, peer, now, &mut draft));
-            (0..self.replicas.len()).for_each(|at| self.ask_kept(at, peer, &mut draft));
-        }
+        talkers.iter().for_each(|at| self.complete(*at, peer, now, &mut draft));
+        talkers.iter().for_each(|at| self.ask_kept(*at, peer, &mut draft));
         let shard = self.setup.number;
         let link = self.peers.link(peer, session)?;
         if draft.parts.is_empty() {
@@ -138,6 +135,24 @@ impl<H> Shard<H> {
         }
         let number = link.send(now.lease_ms);
         Some(self.encode_batch((shard, number, durable), &draft.parts))
+    }
+
+    /// The partitions that may have something to say to a worker besides new records, by place.
+    fn talkers(&mut self, peer: usize) -> Vec<usize> {
+        let Some(link) = &mut self.peers[peer].link else { return Vec::new() };
+        let (restless, goes_on) =
+            (std::mem::take(&mut link.restless), std::mem::take(&mut link.goes_on));
+        let mut copying = std::mem::take(&mut link.copying);
+        copying.retain(|id| self.place(*id).is_some_and(|at| self.next_place(at, peer).is_some()));
+        let talkers = match (restless, goes_on) {
+            (true, _) => (0..self.replicas.len()).collect(),
+            (false, true) => copying.iter().filter_map(|id| self.place(*id)).collect(),
+            (false, false) => Vec::new(),
+        };
+        if let Some(link) = &mut self.peers[peer].link {
+            link.copying = copying;
+        }
+        talkers
     }
 
     fn encode_batch(&self, (shard, number, durable): (u16, u64, bool), parts: &[Part]) -> Vec<u8> {
@@ -366,7 +381,7 @@ impl<H> Shard<H> {
         };
         match self.setup.copying.begin() {
             Some(slot) => {
-                self.enter(at, peer, now, Stage::Copying { next, from, _slot: slot });
+                self.enter_copying(at, peer, now, Stage::Copying { next, from, _slot: slot });
                 self.copy(at, peer, now, draft);
             }
             None => self.enter(at, peer, now, Stage::Apart { again: now.lease_ms + AGAIN_MS }),
@@ -382,8 +397,16 @@ impl<H> Shard<H> {
         let snapshot = Snapshot::All;
         draft.push(Part::Base { partition, sequence, clock, snapshot, mended }, 0);
         let (next, from) = ((TableId(0), 0), self.log.end());
-        self.enter(at, peer, now, Stage::Copying { next, from, _slot: slot });
+        self.enter_copying(at, peer, now, Stage::Copying { next, from, _slot: slot });
         self.copy(at, peer, now, draft);
+    }
+
+    fn enter_copying(&mut self, at: usize, peer: usize, now: Now, stage: Stage) {
+        self.enter(at, peer, now, stage);
+        let id = self.replicas[at].row.id;
+        if let Some(link) = &mut self.peers[peer].link {
+            link.copying.push(id);
+        }
     }
 
     /// Sends entries, as many as the batch and the pace allow.
@@ -396,7 +419,7 @@ impl<H> Shard<H> {
             let Some(next) = self.next_place(at, peer) else { return };
             let tables = self.replicas[at].partition.table_ids();
             let Some(table) = tables.into_iter().find(|table| *table >= next.0) else {
-                return self.wake(peer); // what is left to be said comes behind the records
+                return self.go_on_soon(peer); // what is left to be said comes behind the records
             };
             let from = if table == next.0 { next.1 } else { 0 };
             let next = self.copy_chunk(at, (table, from), now, draft);
@@ -408,7 +431,13 @@ impl<H> Shard<H> {
             }
         }
         if draft.bytes >= CHUNK_BYTES {
-            self.wake(peer);
+            self.go_on_soon(peer);
+        }
+    }
+
+    fn go_on_soon(&mut self, peer: usize) {
+        if let Some(link) = &mut self.peers[peer].link {
+            link.go_on();
         }
     }
 
@@ -453,6 +482,7 @@ impl<H> Shard<H> {
         let from = self.log.end();
         let batch = self.batch_of(peer, draft);
         self.enter(at, peer, now, Stage::Live { from, batch });
+        self.wake(peer); // there is a place for the next
     }
 
     /// A copy that is live and not in sync is asked whether it has everything on its disk.
@@ -486,7 +516,7 @@ impl<H> Shard<H> {
             return;
         }
         link.answer(ack.number, now.lease_ms);
-        link.restless |= self.setup.copying.is_busy();
+        link.go_on();
         for notice in &ack.notices {
             self.notice(at, now, ack.number, notice);
         }
