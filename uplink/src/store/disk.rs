@@ -21,7 +21,6 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use firn_wire::ids::MapVersion;
-
 use rustix::fs::{CWD, RenameFlags};
 
 use super::shadow::{Shadow, Values};
@@ -43,7 +42,7 @@ const GIVEN_UP_MAX: usize = 8;
 /// How often, and after what pause, a lock is tried that somebody is about to give back.
 const RELEASE_TRIES: usize = 200;
 const RELEASE_PAUSE: Duration = Duration::from_millis(10);
-/// sled writes whole pages of up to 16 values, and leaves old ones for later. Up to 3.6 was measured.
+/// sled writes whole pages of up to 16 values, and leaves old ones for later. Up to 3.8 was measured, with changes of 300 kB.
 const GROWTH: u64 = 4;
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const FILE_MODE: u32 = 0o600;
