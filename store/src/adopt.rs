@@ -3,6 +3,7 @@
 use firn_wire::ids::{PartitionId, TableId, WorkerId};
 use firn_wire::map::{MapIndex, PartitionRow, WorkerState, shard_of};
 use firn_wire::record::{Effect, Put};
+use firn_wire::status::Roll;
 
 use super::follower::{Follower, Stage};
 use super::journal::Waits;
@@ -24,6 +25,8 @@ impl<H> Shard<H> {
         let news = self.adopted.read(map);
         self.terms = map.settings.replication;
         self.setup.copying.set_rate(self.terms.copy_bytes_per_second);
+        let roll = Roll::of(map);
+        self.setup.copying.set_moves(map.partitions.iter().any(|row| roll.is_moving(row)));
         let (number, shards) = (usize::from(self.setup.number), self.setup.shards);
         self.read_durability(map);
         let rows = map.partitions.iter().filter(|row| news.has(row));
@@ -318,8 +321,7 @@ impl<H> Shard<H> {
                 continue;
             }
             let tables = self.replicas[at].partition.table_ids();
-            let gone: Vec<TableId> =
-                tables.into_iter().filter(|id| map.table_by_id(*id).is_none()).collect();
+            let gone: Vec<TableId> = tables.filter(|id| map.table_by_id(*id).is_none()).collect();
             for table in gone {
                 self.empty_table(at, now, table, Waits::default());
             }

@@ -5,6 +5,9 @@
 //! more of. In quiet times one of twenty takes longer than a time that is learnt then (Robbins and Monro, 1951). While
 //! fewer than [`SLOW_MAX`] do, the pace grows, else it shrinks, between a share of COPY_RATE and all of it. COPY_RATE 0 has
 //! no pace.
+//!
+//! Times are quiet while no partition of the cluster moves. That this worker copies nothing at the moment is not enough:
+//! others may, and what was learnt then would be held to be as good as it gets.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,7 +19,9 @@ const BURST_US: u64 = 10_000;
 const SLOW_QUIET: f64 = 0.05;
 const SLOW_MAX: f64 = 0.07;
 /// How far one acknowledgement in quiet times moves what counts as long, as a share of it.
-const LEARN: f64 = 0.02;
+const LEARN: f64 = 0.01;
+/// Acknowledgements from which is learnt even in times that are not quiet: somebody who has just come knows nothing.
+const LEARN_FIRST: u32 = 1_000;
 /// How often the pace changes, in milliseconds.
 const CHANGE_EVERY_MS: u64 = 100;
 /// The most it changes by at once.
@@ -40,6 +45,8 @@ struct State {
     rate: u64,
     /// The share of it that is taken now.
     share: f64,
+    /// Whether a partition of the cluster moves.
+    moves: bool,
     /// The moment up to which bytes have been paid for, in microseconds of the lease clock.
     paid_us: u64,
     delays: Delays,
@@ -50,6 +57,8 @@ struct State {
 struct Delays {
     /// What counts as long, in microseconds; 0: not known yet.
     long: f64,
+    /// From how many acknowledgements it was learnt, to [`LEARN_FIRST`].
+    learnt: u32,
     /// Since the pace last changed.
     since_ms: u64,
     slow: u32,
@@ -65,7 +74,8 @@ impl Delays {
         let is_slow = micros > self.long;
         self.slow += u32::from(is_slow);
         self.count += 1;
-        if is_quiet {
+        if is_quiet || self.learnt < LEARN_FIRST {
+            self.learnt = self.learnt.saturating_add(1);
             self.long *= 1.0 + LEARN * (f64::from(u8::from(is_slow)) - SLOW_QUIET);
         }
     }
@@ -105,6 +115,11 @@ impl Copying {
 
     pub(crate) fn set_rate(&self, bytes_per_second: u64) {
         self.state().rate = bytes_per_second;
+    }
+
+    /// Whether a partition of the cluster moves, by the newest map.
+    pub(crate) fn set_moves(&self, moves: bool) {
+        self.state().moves = moves;
     }
 
     /// A place, if one is free.
@@ -152,7 +167,7 @@ impl Copying {
     /// A copy has acknowledged records so long after they were sent.
     pub fn acknowledged(&self, lease_ms: u64, micros: u64) {
         let mut state = self.state();
-        let is_quiet = state.busy == 0;
+        let is_quiet = !state.moves;
         state.delays.note(micros, is_quiet);
         state.change_pace(lease_ms);
     }
@@ -161,9 +176,9 @@ impl Copying {
 impl State {
     fn change_pace(&mut self, lease_ms: u64) {
         let Some(off_target) = self.delays.off_target(lease_ms) else { return };
-        self.share = match self.busy {
-            0 => FIRST,
-            _ => (self.share * (1.0 + GAIN * off_target)).clamp(SLOWEST, 1.0),
+        self.share = match self.moves {
+            false => FIRST,
+            true => (self.share * (1.0 + GAIN * off_target)).clamp(SLOWEST, 1.0),
         };
     }
 }
@@ -216,7 +231,7 @@ mod tests {
     fn the_pace_is_that_of_the_rate_while_copies_are_quick_and_a_share_of_it_while_they_are_not() {
         let copying = Copying::new();
         quiet(&copying);
-        let _slot = copying.begin();
+        copying.set_moves(true);
         let slow_start = copied_in(&copying, 5_000..5_500, 0);
         assert!(slow_start < 250_000, "{slow_start}");
         copied_in(&copying, 5_500..8_000, 0);
@@ -233,11 +248,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_seen_while_others_copy_is_not_learnt_nor_forgotten_between_two_partitions() {
+        let copying = Copying::new();
+        quiet(&copying);
+        copying.set_moves(true);
+        (5_000..9_000).for_each(|now| (0..20).for_each(|_| copying.acknowledged(now, 3_000)));
+        let share_of_rate = copied_in(&copying, 9_000..10_000, 4);
+        assert!(share_of_rate < 50_000, "{share_of_rate} bytes in a second, at the slowest pace");
+        copying.set_moves(false);
+        assert!(copying.state().delays.long < 500.0, "as it was learnt before");
+    }
+
+    #[test]
+    fn who_has_just_come_learns_while_others_copy() {
+        let copying = Copying::new();
+        copying.set_rate(1_000_000);
+        copying.set_moves(true);
+        copying.acknowledged(0, 10);
+        (0..4_000).for_each(|now| (0..20).for_each(|_| copying.acknowledged(now, 300)));
+        assert!(copying.state().delays.long > 290.0, "not what happened to come first");
+    }
+
+    #[test]
     fn where_nobody_writes_it_is_as_quick_as_the_rate() {
         let copying = Copying::new();
         copying.set_rate(1_000_000);
         copying.acknowledged(4_000, 300);
-        let _slot = copying.begin();
+        copying.set_moves(true);
         let mut copied = 0;
         for now in 5_000..15_000 {
             while copying.may_copy(now) {

@@ -54,11 +54,10 @@ impl<H> Shard<H> {
         uplink_fresh: bool,
         proposals: &mut Vec<Proposal>,
     ) {
-        // At the same times in all shards of a worker.
-        let every_ms = self.setup.copying.look_every_ms();
-        let moves = now.lease_ms / every_ms != self.ticked / every_ms;
+        let moves = self.is_time_to_look(now, map);
         self.note_stall(now);
         self.pace();
+        self.peers.register(map);
         for at in 0..self.replicas.len() {
             self.nudge(at, now);
             let replica = &self.replicas[at];
@@ -69,6 +68,16 @@ impl<H> Shard<H> {
         }
         self.unpark_ready(now);
         self.end_exports(now);
+    }
+
+    /// Whether what moves is to be looked at: by all shards of a worker at the same time, and by the workers one after the
+    /// other, as far as their clocks agree. What they propose is a version of the map each, which all of them take at once;
+    /// were they all proposed together, requests would wait for all of that work.
+    fn is_time_to_look(&self, now: Now, map: &MapIndex) -> bool {
+        let every_ms = self.setup.copying.look_every_ms();
+        let before = map.workers.partition_point(|row| row.name < self.setup.me.name) as u64;
+        let turn_ms = every_ms * before / (map.workers.len() as u64).max(1);
+        (now.lease_ms + turn_ms) / every_ms != (self.ticked + turn_ms) / every_ms
     }
 
     /// A few milliseconds have passed while something is being copied: it goes on, if its pace lets it.
@@ -114,7 +123,7 @@ impl<H> Shard<H> {
     // --- as the primary -------------------------------------------------------------------------------------------
 
     fn consider_reign(&mut self, at: usize, now: Now, map: &MapIndex, chance: Chance) {
-        if self.drop_lost(at, now, map) {
+        if self.drop_lost(at, now) {
             return;
         }
         let Some(lead) = self.replicas[at].lead() else { return };
@@ -134,11 +143,11 @@ impl<H> Shard<H> {
     }
 
     /// Members that are gone, or that cannot be in sync any more, are taken out.
-    fn drop_lost(&mut self, at: usize, now: Now, map: &MapIndex) -> bool {
+    fn drop_lost(&mut self, at: usize, now: Now) -> bool {
         let Some(lead) = self.replicas[at].lead() else { return false };
         let members = lead.followers.iter().filter(|follower| follower.in_sync);
         let lost: Vec<usize> = members
-            .filter(|follower| self.is_lost(follower, lead.since, now, map))
+            .filter(|follower| self.is_lost(follower, lead.since, now))
             .map(|follower| follower.peer)
             .collect();
         if lost.is_empty() {
@@ -150,11 +159,9 @@ impl<H> Shard<H> {
         true
     }
 
-    fn is_lost(&self, follower: &Follower, since: u64, now: Now, map: &MapIndex) -> bool {
+    fn is_lost(&self, follower: &Follower, since: u64, now: Now) -> bool {
         let peer = &self.peers[follower.peer];
-        let is_registered =
-            map.worker(&peer.id.name).is_some_and(|row| row.incarnation == peer.id.incarnation);
-        if follower.broken || !is_registered {
+        if follower.broken || !peer.is_registered {
             return true;
         }
         let (lease_ms, grant_ms) = (self.terms.lease_ms, self.terms.grant_ms);

@@ -533,9 +533,8 @@ impl<H> Shard<H> {
         let Some((at, next)) = self.snapshot_place(out) else { return false };
         let Some(disk) = &self.disk else { return false };
         let partition = &self.replicas[at].partition;
-        let tables = partition.table_ids();
         let kept = |id: &TableId| *id >= next.0 && !disk.is_volatile(*id);
-        let next = match tables.into_iter().find(kept) {
+        let next = match partition.table_ids().find(kept) {
             Some(id) => {
                 let from = if id == next.0 { next.1 } else { 0 };
                 Some(self.fill_chunk(at, (id, from), out))

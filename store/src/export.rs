@@ -82,7 +82,7 @@ impl<H> Shard<H> {
         let next = self.write_chunk(at, id, export.from, &mut effects);
         let counted = |id| (id, partition.table(id).map_or(0, |table| table.entries()));
         let counts = match next {
-            None => partition.table_ids().into_iter().map(counted).collect(),
+            None => partition.table_ids().map(counted).collect(),
             Some(_) => Vec::new(),
         };
         Some(Part { at: partition.order.version(), next, counts, effects })

@@ -22,6 +22,7 @@ pub(crate) struct Partition {
     pub(crate) order: Order,
     /// The latest time of any of its records, Unix milliseconds.
     pub(crate) clock: u64,
+    /// By id.
     tables: Vec<(TableId, Table)>,
 }
 
@@ -56,11 +57,11 @@ impl Partition {
         id: TableId,
         usage: impl FnOnce() -> Arc<AtomicU64>,
     ) -> &mut Table {
-        let at = match self.tables.iter().position(|(other, _)| *other == id) {
-            Some(at) => at,
-            None => {
-                self.tables.push((id, Table::new(usage())));
-                self.tables.len() - 1
+        let at = match self.tables.binary_search_by_key(&id, |(other, _)| *other) {
+            Ok(at) => at,
+            Err(at) => {
+                self.tables.insert(at, (id, Table::new(usage())));
+                at
             }
         };
         &mut self.tables[at].1
@@ -72,10 +73,8 @@ impl Partition {
     }
 
     /// Their ids, ascending.
-    pub(crate) fn table_ids(&self) -> Vec<TableId> {
-        let mut ids: Vec<TableId> = self.tables.iter().map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids
+    pub(crate) fn table_ids(&self) -> impl DoubleEndedIterator<Item = TableId> {
+        self.tables.iter().map(|(id, _)| *id)
     }
 
     /// The table at a place, for a sweep that goes through all.

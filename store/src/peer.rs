@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use firn_wire::ids::{PartitionId, WorkerId};
+use firn_wire::map::MapIndex;
 
 use super::log::Position;
 
@@ -78,6 +79,8 @@ impl Link {
 pub(crate) struct Peer {
     pub(crate) id: WorkerId,
     pub(crate) link: Option<Link>,
+    /// Whether this run of it was the registered one at the last look; see [`Peers::register`].
+    pub(crate) is_registered: bool,
     /// Until when it has granted us to lead what we share.
     pub(crate) lease_until: u64,
     /// When we last heard a beacon of its: until then plus G we neither seek nor support another primary for what it
@@ -89,7 +92,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(id: WorkerId) -> Self {
-        Self { id, link: None, lease_until: 0, heard: None, clock: 0 }
+        Self { id, link: None, is_registered: false, lease_until: 0, heard: None, clock: 0 }
     }
 }
 
@@ -110,6 +113,14 @@ impl Peers {
             self.0.push(Peer::new(id.clone()));
         }
         vacant.unwrap_or(self.0.len() - 1)
+    }
+
+    /// Notes which of them are registered: asked once for all partitions.
+    pub(crate) fn register(&mut self, map: &MapIndex) {
+        for Peer { id, is_registered, .. } in &mut self.0 {
+            let row = map.worker(&id.name);
+            *is_registered = row.is_some_and(|row| row.incarnation == id.incarnation);
+        }
     }
 
     /// How many places there are.

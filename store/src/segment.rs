@@ -6,8 +6,9 @@ use super::arena::{Arena, Handle};
 use super::entry::Entry;
 use super::hash::KeyHash;
 
-/// A segment with more entries is split.
-pub(crate) const SEGMENT_MAX: usize = 4_096;
+/// A segment with more entries is split: as many as an index of 256 buckets takes. Few, since a snapshot looks at all of a
+/// segment for each chunk of it, and a split is one step of a write.
+pub(crate) const SEGMENT_MAX: usize = 224;
 
 /// The index of some entries.
 ///

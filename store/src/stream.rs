@@ -20,7 +20,7 @@ const AGAIN_MS: u64 = 50;
 /// Who has nothing is sent as many records at most; beyond that all entries, which are fewer, at the pace of copying.
 const RECORDS_FEW: u64 = 64;
 /// Bytes of entries read at once and sent in one batch, so that neither shard is locked for long.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 16 * 1024;
 /// Entries are sent while fewer batches are unacknowledged: records, which requests wait for, come behind what is under way.
 const COPYING_BATCHES_MAX: usize = 2;
 
@@ -417,8 +417,8 @@ impl<H> Shard<H> {
         }
         while draft.bytes < CHUNK_BYTES && self.setup.copying.may_copy(now.lease_ms) {
             let Some(next) = self.next_place(at, peer) else { return };
-            let tables = self.replicas[at].partition.table_ids();
-            let Some(table) = tables.into_iter().find(|table| *table >= next.0) else {
+            let table = self.replicas[at].partition.table_ids().find(|table| *table >= next.0);
+            let Some(table) = table else {
                 return self.go_on_soon(peer); // what is left to be said comes behind the records
             };
             let from = if table == next.0 { next.1 } else { 0 };
@@ -468,14 +468,14 @@ impl<H> Shard<H> {
     fn complete(&mut self, at: usize, peer: usize, now: Now, draft: &mut Draft) {
         let Some(next) = self.next_place(at, peer) else { return };
         let replica = &self.replicas[at].partition;
-        let more = replica.table_ids().last().is_some_and(|last| *last >= next.0);
+        let more = replica.table_ids().next_back().is_some_and(|last| last >= next.0);
         let sent = self.peers[peer].link.as_ref().map(|link| link.sent);
         if more || sent != Some(self.log.end()) {
             return;
         }
         let partition = replica.id;
         let tokens = tokens_of(&replica.once);
-        let (tables, digest) = (replica.table_ids(), replica.digest());
+        let (tables, digest) = (replica.table_ids().collect(), replica.digest());
         let bytes = tokens.len();
         draft.push(Part::Tokens { partition, tokens }, bytes);
         draft.push(Part::Whole(Item::Complete { partition, tables, digest }), 16);

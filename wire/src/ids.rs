@@ -1,6 +1,7 @@
 //! Newtypes for what must not be swapped.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -116,12 +117,26 @@ impl FromStr for Incarnation {
 as_text!(Incarnation);
 
 /// A worker's identity, shown as `name@incarnation`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Eq, PartialOrd, Ord, Default)]
 pub struct WorkerId {
     /// Who.
     pub name: WorkerName,
     /// Which run of it.
     pub incarnation: Incarnation,
+}
+
+/// The number first: it tells nearly all apart, and is at hand without looking a name up.
+impl PartialEq for WorkerId {
+    fn eq(&self, other: &Self) -> bool {
+        self.incarnation == other.incarnation && self.name == other.name
+    }
+}
+
+impl Hash for WorkerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.incarnation.hash(state);
+        self.name.hash(state);
+    }
 }
 
 impl fmt::Display for WorkerId {
