@@ -17,7 +17,7 @@ fn return_memory_at_once() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) }
 }
 
-/// Has memory come in small pages. A huge one is cleared when it is first written to, under the lock of a shard: 10 to 20 ms
+/// Has memory come in small pages. A huge one is cleared when it is first written to, under the lock of a shard: 5 to 37 ms
 /// on a virtual machine, while every request of that shard waits.
 fn take_memory_bit_by_bit() {
     // A kernel that refuses has no huge pages.
